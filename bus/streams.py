@@ -1,0 +1,136 @@
+"""The streams, buckets and consumers, created at boot. Creating them again changes nothing."""
+
+import asyncio
+from dataclasses import dataclass
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
+
+from bus.subjects import ROOT, AlertSubject, CallJournal, DeadLetterSubject, Submit, TaskCommand, TaskEvents
+from schemas.errors import BusUnavailable
+
+TASKS, CALLS, SUBMIT, COMMANDS, ALERTS, DEAD = "TASKS", "CALLS", "SUBMIT", "COMMANDS", "ALERTS", "DEAD"
+PAYLOADS = "payloads"
+"""Object store for what is too large to travel."""
+
+DAY_S = 86_400.0
+GIB = 1024**3
+
+ACK_WAIT_S = 5.0
+"""A coordinator that has not been heard of for this long has lost its task."""
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """A durable pull consumer, shared by everybody who does the same work."""
+
+    stream: str
+    name: str
+    filter_subject: str
+    ack_wait_s: float = ACK_WAIT_S
+    max_ack_pending: int = 20_000
+
+    def config(self) -> api.ConsumerConfig:
+        return api.ConsumerConfig(
+            durable_name=self.name,
+            filter_subject=self.filter_subject,
+            ack_policy=api.AckPolicy.EXPLICIT,
+            ack_wait=self.ack_wait_s,
+            # Deliveries are bounded by the reader, which still can write down why it gave up.
+            max_deliver=-1,
+            max_ack_pending=self.max_ack_pending,
+        )
+
+
+COORDINATORS = Consumer(TASKS, "coordinators", TaskEvents.pattern(event="accepted"))
+PROJECTOR = Consumer(TASKS, "projector", f"{ROOT}.tasks.>")
+INTAKE = Consumer(SUBMIT, "intake", Submit.pattern())
+CONSUMERS = (COORDINATORS, PROJECTOR, INTAKE)
+
+
+def stream_configs() -> list[api.StreamConfig]:
+    """Every stream with its limits in bytes and age."""
+    log = f"{ROOT}.log.>"
+    tasks = f"{ROOT}.tasks.>"
+    return [
+        api.StreamConfig(
+            name=TASKS,
+            subjects=[log],
+            subject_transform=api.SubjectTransform(src=log, dest=tasks),
+            republish=api.RePublish(src=tasks, dest=tasks),
+            allow_direct=True,
+            max_age=30 * DAY_S,
+            max_bytes=8 * GIB,
+            # A full stream refuses new tasks; it never drops one that was accepted.
+            discard=api.DiscardPolicy.NEW,
+        ),
+        api.StreamConfig(
+            name=CALLS,
+            subjects=[CallJournal.pattern()],
+            allow_direct=True,
+            max_msgs_per_subject=1,
+            max_age=30 * DAY_S,
+            max_bytes=4 * GIB,
+            discard=api.DiscardPolicy.NEW,
+        ),
+        api.StreamConfig(
+            name=SUBMIT,
+            subjects=[Submit.pattern()],
+            retention=api.RetentionPolicy.WORK_QUEUE,
+            # The intake answers on the reply subject; JetStream's own acknowledgement would come first.
+            no_ack=True,
+            max_bytes=GIB,
+            discard=api.DiscardPolicy.NEW,
+        ),
+        api.StreamConfig(
+            name=COMMANDS,
+            subjects=[TaskCommand.pattern()],
+            allow_direct=True,
+            max_msgs_per_subject=16,
+            max_age=30 * DAY_S,
+            max_bytes=GIB // 4,
+        ),
+        api.StreamConfig(name=ALERTS, subjects=[AlertSubject.pattern()], max_age=30 * DAY_S, max_bytes=GIB // 16),
+        api.StreamConfig(name=DEAD, subjects=[DeadLetterSubject.pattern()], max_age=30 * DAY_S, max_bytes=GIB // 4),
+    ]
+
+
+async def ensure(client: Client, patience_s: float = 30.0) -> None:
+    """Create what is missing and bring what is there up to date, waiting for JetStream to be up.
+
+    Raises:
+        BusUnavailable: JetStream did not answer in time.
+        BadRequestError: an existing stream cannot be changed into ours.
+    """
+    deadline = asyncio.get_running_loop().time() + patience_s
+    while True:
+        try:
+            await _ensure_once(client.jetstream(timeout=5))
+            return
+        except (nats.errors.Error, APIError, TimeoutError) as error:
+            if isinstance(error, BadRequestError) or asyncio.get_running_loop().time() > deadline:
+                if isinstance(error, BadRequestError):
+                    raise
+                raise BusUnavailable(f"JetStream did not come up within {patience_s:g} s: {error!r}") from error
+            await asyncio.sleep(0.2)
+
+
+async def _ensure_once(js: JetStreamContext) -> None:
+    for config in stream_configs():
+        try:
+            await js.add_stream(config)
+        except BadRequestError as error:
+            if error.err_code != _STREAM_NAME_IN_USE:
+                raise
+            await js.update_stream(config)
+    for consumer in CONSUMERS:
+        await js.add_consumer(consumer.stream, consumer.config())
+    try:
+        await js.object_store(PAYLOADS)
+    except (NotFoundError, ServiceUnavailableError):
+        await js.create_object_store(PAYLOADS, config=api.ObjectStoreConfig(ttl=int(30 * DAY_S), max_bytes=8 * GIB))
+
+
+_STREAM_NAME_IN_USE = 10058

@@ -1,0 +1,170 @@
+"""Every subject, spelled in this one place. A subject is a checked value; `str()` gives its spelling."""
+
+import re
+from dataclasses import dataclass, fields
+from typing import ClassVar, Self
+
+ROOT = "devskyy.v1"
+_TOKEN = re.compile(r"^[A-Za-z0-9_-]{1,128}$")
+
+
+def token(text: str) -> str:
+    """Check one token of a subject.
+
+    Raises:
+        ValueError: it is empty, longer than 128 characters, or holds anything but letters, digits, `_` and `-`
+            (a dot, a wildcard or a space would change what the subject means).
+    """
+    if not _TOKEN.match(text):
+        raise ValueError(f"{text[:140]!r} is no subject token: letters, digits, '_' and '-' only, 1 to 128 of them")
+    return text
+
+
+class _Subject:
+    __slots__ = ()
+    _parts: ClassVar[tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        for field in fields(self):  # type: ignore[arg-type]
+            token(getattr(self, field.name))
+
+    def __str__(self) -> str:
+        return ".".join([ROOT, *(getattr(self, p[1:-1]) if p[0] == "{" else p for p in self._parts)])
+
+    @classmethod
+    def parse(cls, subject: str) -> Self:
+        """Read a subject back.
+
+        Raises:
+            ValueError: it is another kind of subject.
+        """
+        tokens = subject.removeprefix(ROOT + ".").split(".")
+        if not subject.startswith(ROOT + ".") or len(tokens) != len(cls._parts):
+            raise ValueError(f"{subject!r} is no {cls.__name__}")
+        values = {}
+        for part, text in zip(cls._parts, tokens, strict=True):
+            if part[0] == "{":
+                values[part[1:-1]] = text
+            elif part != text:
+                raise ValueError(f"{subject!r} is no {cls.__name__}")
+        return cls(**values)
+
+    @classmethod
+    def pattern(cls, **known: str) -> str:
+        """The subject with `*` for every token that is not given."""
+        tokens = [token(known[p[1:-1]]) if p[1:-1] in known else "*" if p[0] == "{" else p for p in cls._parts]
+        return ".".join([ROOT, *tokens])
+
+
+@dataclass(frozen=True, slots=True)
+class Submit(_Subject):
+    """Tasks from outside NATS clients."""
+
+    tenant: str
+    _parts: ClassVar[tuple[str, ...]] = ("submit", "{tenant}")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEvents(_Subject):
+    """One event of a task, as it is stored and as everybody reads it."""
+
+    tenant: str
+    task: str
+    event: str
+    _parts: ClassVar[tuple[str, ...]] = ("tasks", "{tenant}", "{task}", "{event}")
+
+    @classmethod
+    def of_task(cls, tenant: str, task: str) -> str:
+        return f"{ROOT}.tasks.{token(tenant)}.{token(task)}.>"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLogEntry(_Subject):
+    """Where an owner writes an event. The stream stores it under `TaskEvents` and publishes it there again.
+
+    Written and read subjects differ because a core subscriber sees every publish, also one that the stream then
+    refuses; nobody may ever see an event that was fenced off.
+    """
+
+    tenant: str
+    task: str
+    event: str
+    _parts: ClassVar[tuple[str, ...]] = ("log", "{tenant}", "{task}", "{event}")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCommand(_Subject):
+    """Asks the owner of a task for something: cancel, signals."""
+
+    tenant: str
+    task: str
+    _parts: ClassVar[tuple[str, ...]] = ("commands", "{tenant}", "{task}")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAsk(_Subject):
+    """Ask an agent."""
+
+    agent: str
+    _parts: ClassVar[tuple[str, ...]] = ("agents", "{agent}", "ask")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsComplete(_Subject):
+    """Ask the gateway for a completion, as `caller`."""
+
+    caller: str
+    _parts: ClassVar[tuple[str, ...]] = ("models", "{caller}", "complete")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsEmbed(_Subject):
+    """Ask for embeddings, as `caller`."""
+
+    caller: str
+    _parts: ClassVar[tuple[str, ...]] = ("models", "{caller}", "embed")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayAlive(_Subject):
+    """Whether the gateway that began a call still lives."""
+
+    instance: str
+    _parts: ClassVar[tuple[str, ...]] = ("gateways", "{instance}", "alive")
+
+
+@dataclass(frozen=True, slots=True)
+class CallJournal(_Subject):
+    """The journal entry of one call of a model."""
+
+    tenant: str
+    task: str
+    step: str
+    digest: str
+    _parts: ClassVar[tuple[str, ...]] = ("calls", "{tenant}", "{task}", "{step}", "{digest}")
+
+    @classmethod
+    def of_task(cls, tenant: str, task: str) -> str:
+        return f"{ROOT}.calls.{token(tenant)}.{token(task)}.>"
+
+
+@dataclass(frozen=True, slots=True)
+class Abort(_Subject):
+    """Stop working: `work` is the id of a request, or of a task for everything under it."""
+
+    work: str
+    _parts: ClassVar[tuple[str, ...]] = ("aborts", "{work}")
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSubject(_Subject):
+    level: str
+    _parts: ClassVar[tuple[str, ...]] = ("alerts", "{level}")
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterSubject(_Subject):
+    """Messages that could not be used; `origin` names the stream or door they came through."""
+
+    origin: str
+    _parts: ClassVar[tuple[str, ...]] = ("dead", "{origin}")

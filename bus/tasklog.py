@@ -1,0 +1,354 @@
+"""The task log: one stream holds every task as the ordered list of its events.
+
+Accepting writes the first event only if there is none; an owner writes each further one only if the last is the one
+that it knows. So two writers can never both believe that they won, and whoever lost stops.
+"""
+
+import asyncio
+import hashlib
+import json
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+
+from bus import trace
+from bus.blobs import TRAVEL_LIMIT, H_REF
+from bus.client import Bus
+from bus.codec import CONTENT_TYPE, decode, decode_as, encode
+from bus.streams import COMMANDS, TASKS
+from bus.subjects import TaskCommand, TaskEvents, TaskLogEntry, token
+from schemas.errors import (
+    BusUnavailable,
+    DevSkyyError,
+    Fenced,
+    InvalidRequest,
+    KeyReused,
+    NotFound,
+    StorageFull,
+    TooLarge,
+)
+from schemas.event import TASK_EVENT, TERMINAL, Accepted, Command, TaskEvent
+from schemas.message import now
+from schemas.projection import project
+from schemas.task import MAX_INPUT_BYTES, MAX_PROMPT_BYTES, Task, TaskRequest
+
+WRONG_LAST_SEQUENCE = 10071
+_NO_ROOM = {10023, 10028, 10047, 10077}
+"""JetStream's codes for: insufficient resources, storage resources exceeded, stream limits reached."""
+FOLLOW_RECHECK_S = 5.0
+"""A follower that has heard nothing for this long reads the log again, should the connection have dropped an event."""
+
+
+class WrongLastSequence(DevSkyyError):
+    """Somebody else has written to this task since."""
+
+    code = "wrong_last_sequence"
+
+
+@dataclass(frozen=True)
+class Logged:
+    """An event and its place in the stream."""
+
+    stream_seq: int
+    event: TaskEvent
+
+
+def task_id_of(tenant: str, key: str) -> str:
+    """The id that an idempotency key stands for: the same for the same tenant and key, for ever."""
+    return hashlib.sha256(f"{tenant}\0{key}".encode()).hexdigest()[:32]
+
+
+def fingerprint(request: TaskRequest) -> str:
+    """SHA-256 of what is asked, independent of the order of fields."""
+    body = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def check_size(request: TaskRequest) -> None:
+    """Refuse what is too large.
+
+    Raises:
+        TooLarge: the prompt is over 256 KiB, or the inputs together are over 20 MB.
+    """
+    prompt = len(request.prompt.encode())
+    if prompt > MAX_PROMPT_BYTES:
+        raise TooLarge("the prompt", prompt, MAX_PROMPT_BYTES)
+    inputs = sum(i.size for i in request.inputs)
+    if inputs > MAX_INPUT_BYTES:
+        raise TooLarge("the inputs together", inputs, MAX_INPUT_BYTES)
+
+
+class TaskLog:
+    """Accept, read, follow, append and command tasks."""
+
+    def __init__(self, bus: Bus, patience_s: float = 5.0) -> None:
+        self._bus = bus
+        self._patience_s = patience_s
+
+    # -- the way in --------------------------------------------------------------------------------------------
+
+    async def accept(
+        self, request: TaskRequest, tenant: str, key: str | None = None, task_id: str | None = None
+    ) -> tuple[Task, bool]:
+        """Put a task on disk; with a key or id that was used before, return that task.
+
+        Returns:
+            The task, and whether this call created it.
+
+        Raises:
+            KeyReused: the key or id belongs to a task with another body.
+            TooLarge, InvalidRequest: see `check_size`; `task_id` is no subject token.
+            BusUnavailable, StorageFull: nothing was accepted.
+        """
+        check_size(request)
+        if task_id is not None:
+            try:
+                token(task_id)
+            except ValueError as error:
+                raise InvalidRequest("task_id", str(error)) from None
+        wanted = task_id or (task_id_of(tenant, key) if key else secrets.token_hex(16))
+        at = now()
+        event = Accepted(
+            event_id=secrets.token_hex(8),
+            task_id=wanted,
+            tenant=tenant,
+            seq=1,
+            at=at,
+            request=request,
+            body_sha256=fingerprint(request),
+            deadline_at=at + timedelta(seconds=request.timeout_s),
+            trace=trace.current(),
+        )
+        try:
+            await self.append(event, expected=0)
+        except WrongLastSequence:
+            there = (await self.read(tenant, wanted))[0].event
+            if not isinstance(there, Accepted) or there.body_sha256 != event.body_sha256:
+                raise KeyReused(key or wanted, wanted) from None
+            return await self.task(tenant, wanted), False
+        return project([event]), True
+
+    async def command(self, tenant: str, task_id: str, command: Command) -> None:
+        """Ask the task's owner for something. It is kept, so that an owner still to come finds it too.
+
+        Raises:
+            BusUnavailable: the command was not recorded.
+        """
+        await self._bus.record(TaskCommand(tenant, task_id), command)
+
+    async def pending_command(self, tenant: str, task_id: str) -> Command | None:
+        """The last command that the task was sent, if any."""
+        try:
+            msg = await self._bus.js.get_last_msg(COMMANDS, str(TaskCommand(tenant, task_id)), direct=True)
+        except NotFoundError:
+            return None
+        except (nats.errors.Error, APIError, TimeoutError) as error:
+            raise BusUnavailable(f"commands of task {task_id} were not read: {error!r}") from error
+        return decode(msg.data or b"", Command)
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    async def read(self, tenant: str, task_id: str, after: int = 0) -> list[Logged]:
+        """Events of a task, oldest first, those with `seq` over `after`.
+
+        Raises:
+            NotFound: there is no such task, or it has grown too old for the stream.
+            BusUnavailable: the stream did not answer.
+        """
+        pattern = TaskEvents.of_task(tenant, task_id)
+        found: list[Logged] = []
+        start = 1
+        while True:
+            request = json.dumps({"next_by_subj": pattern, "seq": start, "batch": 256}).encode()
+            pending = 0
+            async for msg in self._bus.ask_many(f"$JS.API.DIRECT.GET.{TASKS}", request):
+                headers = msg.headers or {}
+                if "Status" in headers:
+                    pending = int(headers.get("Nats-Num-Pending", "0")) if headers["Status"] == "204" else 0
+                    break
+                start = int(headers["Nats-Sequence"]) + 1
+                found.append(Logged(start - 1, await self.event_of(msg)))
+            if not pending:
+                break
+        if not found:
+            raise NotFound("task", task_id)
+        return [entry for entry in found if entry.event.seq > after]
+
+    async def event_of(self, msg: Msg) -> TaskEvent:
+        """The event that a message of the stream stands for, its large parts fetched."""
+        event = decode_as(await self._bus.blobs.load(msg), TASK_EVENT, "task event")
+        return event
+
+    async def task(self, tenant: str, task_id: str) -> Task:
+        """The task as its events tell it.
+
+        Raises:
+            NotFound, BusUnavailable: see `read`.
+        """
+        return project([entry.event for entry in await self.read(tenant, task_id)])
+
+    async def follow(self, tenant: str, task_id: str, after: int = 0) -> AsyncIterator[TaskEvent]:
+        """Events with `seq` over `after`, those to come included, until the task has ended; each once, in order.
+
+        Raises:
+            NotFound, BusUnavailable: see `read`.
+        """
+        live: asyncio.Queue[Msg] = asyncio.Queue()
+
+        async def on_event(msg: Msg) -> None:
+            live.put_nowait(msg)
+
+        # Subscribed before reading, on one connection: what is stored after the reading will be heard.
+        subscription = await self._bus.client.subscribe(TaskEvents.of_task(tenant, task_id), cb=on_event)
+        try:
+            known = after
+            heard: TaskEvent | None = None
+            while True:
+                if heard is None or heard.seq > known + 1:
+                    fresh = [entry.event for entry in await self.read(tenant, task_id, known)]
+                else:
+                    fresh = [heard] if heard.seq == known + 1 else []
+                for event in fresh:
+                    known = event.seq
+                    yield event
+                    if event.event in TERMINAL:
+                        return
+                if heard is None and not fresh and await self._ended(tenant, task_id, known):
+                    return
+                try:
+                    heard = await self.event_of(await asyncio.wait_for(live.get(), FOLLOW_RECHECK_S))
+                except TimeoutError:
+                    heard = None
+        finally:
+            try:
+                await subscription.unsubscribe()
+            except nats.errors.Error:
+                pass
+
+    async def _ended(self, tenant: str, task_id: str, known: int) -> bool:
+        """Whether the last event was known to the follower before it began."""
+        last = (await self.read(tenant, task_id))[-1].event
+        return last.event in TERMINAL and last.seq <= known
+
+    async def wait(self, tenant: str, task_id: str, timeout_s: float) -> Task:
+        """The task once it has ended, or as it is after `timeout_s`.
+
+        Raises:
+            NotFound, BusUnavailable: see `read`.
+        """
+        events: list[TaskEvent] = []
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for event in self.follow(tenant, task_id):
+                    events.append(event)
+        except TimeoutError:
+            return project(events) if events else await self.task(tenant, task_id)
+        return project(events)
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    async def append(self, event: TaskEvent, expected: int) -> int:
+        """Write an event if the task's last one still lies at `expected` in the stream (0: if there is none).
+
+        A lost acknowledgement is no failure: the last event is read again, and if it is this one, it was written.
+
+        Returns:
+            The event's place in the stream.
+
+        Raises:
+            WrongLastSequence: somebody else has written since.
+            StorageFull: there is no room.
+            BusUnavailable: JetStream did not answer; whether the event was written is unknown.
+        """
+        body = encode(event)
+        headers: dict[str, Any] = {
+            "Content-Type": CONTENT_TYPE,
+            "Nats-Expected-Last-Subject-Sequence": str(expected),
+            "Nats-Expected-Last-Subject-Sequence-Subject": TaskEvents.of_task(event.tenant, event.task_id),
+        }
+        subject = str(TaskLogEntry(event.tenant, event.task_id, event.event))
+        if len(body) > TRAVEL_LIMIT:
+            headers[H_REF] = await self._bus.blobs.put(body)
+            body = b""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self._patience_s
+        while True:
+            try:
+                return (await self._bus.js.publish(subject, body, headers=dict(headers), timeout=2)).seq
+            except NoStreamResponseError as error:
+                cause: Exception = error
+            except APIError as error:
+                if error.err_code == WRONG_LAST_SEQUENCE:
+                    return await self._mine_or_raise(event)
+                if error.err_code in _NO_ROOM:
+                    raise StorageFull(
+                        f"JetStream has no room to record {event.event!r} ({error.description}); "
+                        "free disk space under the platform's home, then send it again"
+                    ) from error
+                cause = error
+            except (nats.errors.Error, TimeoutError) as error:
+                cause = error
+            if loop.time() > give_up:
+                raise BusUnavailable(
+                    f"JetStream did not record {event.event!r} within {self._patience_s:g} s ({cause!r}); "
+                    "if this lasts, look at `devskyy doctor` and the disk under the platform's home"
+                ) from cause
+            await asyncio.sleep(0.1)
+
+    async def _mine_or_raise(self, event: TaskEvent) -> int:
+        try:
+            last = (await self.read(event.tenant, event.task_id))[-1]
+        except NotFound:
+            raise WrongLastSequence(event.task_id) from None
+        if last.event.event_id == event.event_id:
+            return last.stream_seq
+        raise WrongLastSequence(event.task_id) from None
+
+
+class OwnedTask:
+    """A task in the hands of its present owner, which alone appends to it."""
+
+    def __init__(self, log: TaskLog, history: list[Logged]) -> None:
+        self._log = log
+        self._last = history[-1].stream_seq
+        self.events = [entry.event for entry in history]
+
+    @property
+    def accepted(self) -> Accepted:
+        first = self.events[0]
+        assert isinstance(first, Accepted)
+        return first
+
+    @property
+    def ended(self) -> bool:
+        return self.events[-1].event in TERMINAL
+
+    @property
+    def next_fields(self) -> dict[str, Any]:
+        """What every event of this task starts with."""
+        return {
+            "event_id": secrets.token_hex(8),
+            "task_id": self.accepted.task_id,
+            "tenant": self.accepted.tenant,
+            "seq": self.events[-1].seq + 1,
+            "at": now(),
+        }
+
+    async def append(self, event: TaskEvent) -> None:
+        """Write the next event.
+
+        Raises:
+            Fenced: a newer owner has written since; stop for good.
+            BusUnavailable, StorageFull: see `TaskLog.append`.
+        """
+        try:
+            self._last = await self._log.append(event, self._last)
+        except WrongLastSequence:
+            raise Fenced(event.task_id, event.event) from None
+        self.events.append(event)

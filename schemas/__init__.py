@@ -1,0 +1,1 @@
+"""What is said: the values that travel between parts, that are kept, and that users see."""

@@ -1,0 +1,68 @@
+"""Agents: who they are, what they are asked, how they answer."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.message import Message, Moment, Strict
+from schemas.problem import Problem
+from schemas.receipt import Call
+from schemas.task import Input
+
+
+class AgentSpec(Strict):
+    """An agent as data: one entry of `agents.yaml` or of the overlay."""
+
+    role: str = Field(min_length=1)
+    prompt: str = Field(min_length=1)
+    services: tuple[str, ...] = Field(min_length=1)
+    """The order in which services may serve this agent."""
+    temperature: float = Field(default=0.4, ge=0, le=2)
+    max_tokens: int = Field(default=1024, ge=1)
+    capabilities: tuple[str, ...] = ()
+
+
+class Ask(Message):
+    """Ask an agent to do one step of a task."""
+
+    kind: Literal["agent.ask"] = "agent.ask"
+    version: Literal[1] = 1
+    tenant: str
+    task_id: str
+    step: str
+    """Stays the same across retries: the journal answers a repeated step without a second call."""
+    prompt: str
+    inputs: tuple[Input, ...] = ()
+    max_cost_usd: float | None = None
+    deadline_at: Moment
+
+
+class Answer(Message):
+    """What an agent came to. With `problem` set there is no text, and `calls` still says what was spent."""
+
+    kind: Literal["agent.answer"] = "agent.answer"
+    version: Literal[1] = 1
+    agent: str
+    step: str
+    text: str | None = None
+    calls: tuple[Call, ...] = ()
+    problem: Problem | None = None
+
+
+State = Literal["up", "down", "degraded"]
+
+
+class AgentStatus(Message):
+    """One row of `devskyy agents`: who is there, in what state, and why not."""
+
+    name: str
+    role: str
+    state: State
+    reason: str | None = None
+    services: tuple[str, ...] = ()
+    serves_now: str | None = None
+    """The first service of the order that is available."""
+    capabilities: tuple[str, ...] = ()
+    requests: int | None = None
+    errors: int | None = None
+    in_flight: int | None = None

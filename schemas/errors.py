@@ -1,0 +1,248 @@
+"""Every error that the product raises on purpose.
+
+    DevSkyyError
+    ├── BadInput                 the caller's mistake; trying again changes nothing
+    │   ├── InvalidRequest       a field, named
+    │   ├── DecodeError          bytes that are no message; carries them
+    │   ├── ConfigError          a file, a key in it, the rule that it breaks
+    │   ├── TooLarge             over a limit, both named
+    │   ├── KeyReused            one idempotency key, two different bodies
+    │   └── NotFound
+    ├── Unavailable              not now; trying again may help
+    │   ├── BusUnavailable       NATS or JetStream does not answer
+    │   ├── StorageFull          the disk or the stream under the bus is full
+    │   ├── ResponderLost        whoever worked on a request has gone silent
+    │   └── NoService            no service of an agent's order can serve
+    ├── DeadlineExceeded
+    ├── Cancelled
+    ├── UpstreamError            a model provider answered badly; says whether it is worth another try
+    ├── Fenced                   somebody newer owns the task: stop for good
+    ├── RemoteError              another part answered with a problem
+    └── StartError               the platform cannot start here, with the remedy
+
+Each keeps its constructor's arguments in `args`, so that it crosses processes as itself.
+"""
+
+from typing import ClassVar
+
+
+class DevSkyyError(Exception):
+    """Root of the tree. `code` is stable for programs; `str()` is for people and names cause and remedy."""
+
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Something went wrong inside"
+    http_status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+
+class BadInput(DevSkyyError):
+    code = "bad_input"
+    title = "The request cannot be used"
+    http_status = 422
+
+
+class InvalidRequest(BadInput):
+    """A field breaks a rule. `field` is a dotted path."""
+
+    code = "invalid_request"
+
+    def __init__(self, field: str, rule: str) -> None:
+        super().__init__(field, rule)
+        self.field, self.rule = field, rule
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.rule}"
+
+
+class DecodeError(BadInput):
+    """Bytes that are no message of the expected kind. `data` holds them, so that nothing is lost."""
+
+    code = "undecodable"
+    title = "The message cannot be decoded"
+    http_status = 400
+
+    def __init__(self, expected: str, reason: str, data: bytes) -> None:
+        super().__init__(expected, reason, data)
+        self.expected, self.reason, self.data = expected, reason, data
+
+    def __str__(self) -> str:
+        return f"{len(self.data)} bytes are no {self.expected}: {self.reason}"
+
+
+class ConfigError(BadInput):
+    code = "bad_configuration"
+    title = "The configuration cannot be used"
+
+    def __init__(self, file: str, key: str, rule: str) -> None:
+        super().__init__(file, key, rule)
+        self.file, self.key, self.rule = file, key, rule
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.key}: {self.rule}" if self.key else f"{self.file}: {self.rule}"
+
+
+class TooLarge(BadInput):
+    code = "too_large"
+    title = "The request is too large"
+    http_status = 413
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(what, size, limit)
+        self.what, self.size, self.limit = what, size, limit
+
+    def __str__(self) -> str:
+        return f"{self.what} has {self.size:,} bytes; the limit is {self.limit:,}"
+
+
+class KeyReused(BadInput):
+    code = "idempotency_key_reused"
+    title = "This idempotency key belongs to another request"
+
+    def __init__(self, key: str, task_id: str) -> None:
+        super().__init__(key, task_id)
+        self.key, self.task_id = key, task_id
+
+    def __str__(self) -> str:
+        return f"key {self.key!r} was used for task {self.task_id} with another body; send a new key for a new task"
+
+
+class NotFound(BadInput):
+    code = "not_found"
+    title = "There is no such thing"
+    http_status = 404
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(kind, name)
+        self.kind, self.name = kind, name
+
+    def __str__(self) -> str:
+        return f"there is no {self.kind} {self.name!r}"
+
+
+class Unavailable(DevSkyyError):
+    code = "unavailable"
+    title = "Not available at the moment"
+    http_status = 503
+    retryable = True
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class BusUnavailable(Unavailable):
+    code = "bus_unavailable"
+    title = "The message bus does not answer"
+
+
+class StorageFull(Unavailable):
+    code = "storage_full"
+    title = "There is no room left to record the task"
+
+
+class ResponderLost(Unavailable):
+    """Nobody listens on a subject, or whoever worked on the request has gone silent."""
+
+    code = "responder_lost"
+
+
+class NoService(Unavailable):
+    """No service of the order could serve. `passed` says why, one `service: reason` each."""
+
+    code = "no_service"
+    title = "No service can take this task"
+
+    def __init__(self, reason: str, passed: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
+        self.args = (reason, passed)
+        self.passed = passed
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({'; '.join(self.passed)})" if self.passed else self.reason
+
+
+class DeadlineExceeded(DevSkyyError):
+    code = "deadline_exceeded"
+    title = "The time allowed is over"
+    http_status = 504
+
+    def __init__(self, what: str, timeout_s: float) -> None:
+        super().__init__(what, timeout_s)
+        self.what, self.timeout_s = what, timeout_s
+
+    def __str__(self) -> str:
+        return f"{self.what} was not finished within {self.timeout_s:g} s"
+
+
+class Cancelled(DevSkyyError):
+    code = "cancelled"
+    title = "Cancelled"
+    http_status = 409
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what, self.reason = what, reason
+
+    def __str__(self) -> str:
+        return f"{self.what} was cancelled: {self.reason}"
+
+
+class UpstreamError(DevSkyyError):
+    """A provider refused, failed or answered nonsense.
+
+    `again` says whether another try may help; `retry_after_s` is what the provider asked for;
+    `spent` says whether it may have charged for the call (None: nobody can know).
+    """
+
+    code = "upstream_error"
+    title = "A model provider failed"
+    http_status = 502
+
+    def __init__(
+        self, service: str, reason: str, again: bool = False, retry_after_s: float | None = None, spent: bool | None = False
+    ) -> None:
+        super().__init__(service, reason, again, retry_after_s, spent)
+        self.service, self.reason, self.again = service, reason, again
+        self.retry_after_s, self.spent = retry_after_s, spent
+
+    def __str__(self) -> str:
+        return f"{self.service}: {self.reason}"
+
+
+class Fenced(DevSkyyError):
+    code = "fenced"
+    title = "Another owner has taken over"
+
+    def __init__(self, task_id: str, event: str) -> None:
+        super().__init__(task_id, event)
+        self.task_id, self.event = task_id, event
+
+    def __str__(self) -> str:
+        return f"task {self.task_id} has a newer owner; {self.event!r} was not written"
+
+
+class RemoteError(DevSkyyError):
+    """Another part answered with a problem; its fields are that problem's."""
+
+    def __init__(self, code: str, title: str, status: int, detail: str, again: bool) -> None:
+        super().__init__(code, title, status, detail, again)
+        self.code, self.title, self.http_status = code, title, status  # type: ignore[misc]
+        self.detail, self.retryable = detail, again  # type: ignore[misc]
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class StartError(DevSkyyError):
+    code = "cannot_start"
+    title = "The platform cannot start"
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause, remedy)
+        self.cause, self.remedy = cause, remedy
+
+    def __str__(self) -> str:
+        return f"{self.cause}\n  remedy: {self.remedy}"

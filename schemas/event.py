@@ -1,0 +1,101 @@
+"""What happened to a task, in order. Status, progress and receipt are projections of these."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from schemas.message import Message, Moment
+from schemas.task import Shape, Task, TaskRequest, Tier
+
+EventName = Literal["accepted", "claimed", "completed", "failed", "cancelled"]
+TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
+
+
+class _Event(Message):
+    version: Literal[1] = 1
+    event_id: str
+    """Random; lets a writer that lost its acknowledgement recognise its own event."""
+    task_id: str
+    tenant: str
+    seq: int = Field(ge=1)
+    """Counts this task's events from 1, without gaps."""
+    at: Moment
+
+
+class Accepted(_Event):
+    """The task is on disk. This event is the work item too: there is no second write to lose."""
+
+    event: Literal["accepted"] = "accepted"
+    request: TaskRequest | None = None
+    request_ref: str | None = None
+    """Name in the object store of a request that is too large to travel; then `request` is absent."""
+    body_sha256: str
+    deadline_at: Moment
+    trace: str | None = None
+    """W3C `traceparent` of whoever asked."""
+
+
+class Claimed(_Event):
+    """A coordinator owns the task from here on; whoever sees a newer claim than its own stops for good."""
+
+    event: Literal["claimed"] = "claimed"
+    epoch: int = Field(ge=1)
+    """How often the work item has been delivered."""
+    owner: str
+    tier: Tier
+    shape: Shape
+    agents: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
+    features: dict[str, Any] = {}
+
+
+class _Ended(_Event):
+    epoch: int = Field(ge=0)
+    """0 when the task ended before anybody claimed it."""
+    task: Task
+    """The whole task as it ended."""
+
+
+class Completed(_Ended):
+    event: Literal["completed"] = "completed"
+
+
+class Failed(_Ended):
+    event: Literal["failed"] = "failed"
+
+
+class CancelledEvent(_Ended):
+    event: Literal["cancelled"] = "cancelled"
+
+
+TaskEvent = Annotated[Accepted | Claimed | Completed | Failed | CancelledEvent, Field(discriminator="event")]
+Ended = Completed | Failed | CancelledEvent
+TASK_EVENT: TypeAdapter[TaskEvent] = TypeAdapter(TaskEvent)
+
+
+class Command(Message):
+    """Asks the owner of a task for something; sent on the task's command subject."""
+
+    kind: Literal["task.cancel"] = "task.cancel"
+    version: Literal[1] = 1
+    reason: str = Field(default="cancelled by its caller", max_length=500)
+
+
+class Alert(Message):
+    """Something a person should look at. Levels: 1 notice, 2 warning, 3 error, 4 emergency."""
+
+    level: Literal[1, 2, 3, 4]
+    source: str
+    title: str
+    detail: str
+    at: Moment
+
+
+class DeadLetter(Message):
+    """A message that could not be used, kept whole with the reason."""
+
+    subject: str
+    reason: str
+    data: bytes
+    headers: dict[str, str] = {}
+    at: Moment

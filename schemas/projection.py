@@ -1,0 +1,43 @@
+"""A task as its events tell it: a pure function, the same for every door, for SQL and for recovery."""
+
+from collections.abc import Sequence
+
+from schemas.event import Accepted, CancelledEvent, Claimed, Completed, Failed, TaskEvent
+from schemas.task import Task
+
+
+def project(events: Sequence[TaskEvent]) -> Task:
+    """The task after these events, oldest first.
+
+    Raises:
+        ValueError: there are none, or the first is not `accepted`.
+    """
+    if not events or not isinstance(events[0], Accepted):
+        raise ValueError("a task's first event is 'accepted'")
+    first = events[0]
+    request = first.request
+    task = Task(
+        task_id=first.task_id,
+        status="accepted",
+        prompt=request.prompt if request else "",
+        created_at=first.at,
+        deadline_at=first.deadline_at,
+        metadata=request.metadata if request else {},
+    )
+    for event in events[1:]:
+        match event:
+            case Claimed():
+                task = task.model_copy(
+                    update={
+                        "status": "running",
+                        "tier": event.tier,
+                        "shape": event.shape,
+                        "started_at": task.started_at or event.at,
+                        "reasons": event.reasons,
+                    }
+                )
+            case Completed() | Failed() | CancelledEvent():
+                return event.task
+            case _:
+                pass
+    return task

@@ -1,0 +1,81 @@
+"""The honest receipt: who served, what it cost, what one premium model would have cost."""
+
+from typing import Self
+
+from pydantic import Field
+
+from schemas.message import Message
+
+
+class Call(Message):
+    """One call of a model. Unknown is `null` with a reason, never 0."""
+
+    step: str
+    agent: str
+    service: str
+    model: str
+    region: str | None = None
+    fallback_from: tuple[str, ...] = ()
+    """`service: reason` for every service of the order that was tried or passed over before this one."""
+    cached: bool = False
+    replayed: bool = False
+    in_doubt: bool = False
+    """A crash made the outcome unknowable; it is charged at its reservation and was tried again."""
+    outcome: str = "answered"
+    """`answered`, `cancelled`, `failed` or `in_doubt`."""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cost_usd: float | None = None
+    cost_estimated: bool = False
+    cost_unknown_reason: str | None = None
+    latency_ms: float | None = None
+
+
+class Receipt(Message):
+    """What a task took, summed over its calls. A sum with an unknown part is unknown, and says why."""
+
+    cost_usd: float | None
+    cost_estimated: bool = False
+    cost_unknown_reason: str | None = None
+    premium_cost_usd: float | None = None
+    """One call of the premium service with the task's prompt and the final answer's length."""
+    premium_service: str | None = None
+    premium_unknown_reason: str | None = None
+    saved_usd: float | None = None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    agents: int
+    """How many agents contributed to the answer; judges do not count."""
+    wall_ms: float
+    calls: tuple[Call, ...] = Field(default=())
+
+    @classmethod
+    def of(
+        cls,
+        calls: tuple[Call, ...],
+        wall_ms: float,
+        premium_service: str | None = None,
+        premium_cost_usd: float | None = None,
+        premium_unknown_reason: str | None = None,
+    ) -> Self:
+        unknown = [f"{c.service}: {c.cost_unknown_reason or 'unknown'}" for c in calls if c.cost_usd is None]
+        cost = None if unknown else sum(c.cost_usd or 0.0 for c in calls)
+        saved = None if cost is None or premium_cost_usd is None else premium_cost_usd - cost
+        return cls(
+            cost_usd=cost,
+            cost_estimated=any(c.cost_estimated for c in calls),
+            cost_unknown_reason="; ".join(unknown) or None,
+            premium_cost_usd=premium_cost_usd,
+            premium_service=premium_service,
+            premium_unknown_reason=premium_unknown_reason,
+            saved_usd=saved,
+            prompt_tokens=_sum([c.prompt_tokens for c in calls]),
+            completion_tokens=_sum([c.completion_tokens for c in calls]),
+            agents=len({c.agent for c in calls if c.outcome == "answered"}),
+            wall_ms=wall_ms,
+            calls=calls,
+        )
+
+
+def _sum(parts: list[int | None]) -> int | None:
+    return None if any(p is None for p in parts) else sum(p or 0 for p in parts)

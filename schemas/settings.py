@@ -1,0 +1,83 @@
+"""One settings value per process, built at its edge from the environment and passed down."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import platformdirs
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.errors import ConfigError
+
+DEFAULT_TENANT = "default"
+
+
+class Settings(BaseSettings):
+    """The environment of `DEVSKYY_*` variables; every field has a default that runs on one laptop."""
+
+    model_config = SettingsConfigDict(env_prefix="DEVSKYY_", frozen=True, extra="ignore", populate_by_name=True)
+
+    home: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("devskyy", appauthor=False)))
+    """State, logs and credentials; made with mode 0700."""
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(default=8000, ge=1, le=65535)
+    nats_url: str | None = None
+    """A broker of your own, credentials in the URL; unset: an embedded nats-server."""
+    ray_address: str | None = None
+    """A Ray cluster of your own; unset: a local Ray."""
+    config: Path | None = None
+    """The overlay file with services, agents and routing."""
+    database_url: str | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url"))
+    coordinators: int = Field(default=1, ge=1, le=64)
+    gateways: int = Field(default=1, ge=1, le=64)
+    concurrent_tasks: int = Field(default=256, ge=1, le=100_000)
+    """Tasks that one coordinator carries at a time; the rest wait in the stream."""
+    log_level: str = "INFO"
+
+    @field_validator("nats_url", "ray_address", "database_url", "config", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @field_validator("home", "config")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser().absolute()
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            ConfigError: a variable breaks its rule; named with the rule.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = str(first["loc"][0]) if first["loc"] else ""
+            variable = name if name.isupper() else f"DEVSKYY_{name.upper()}"
+            raise ConfigError("environment", variable, f"{first['msg']} (got {first['input']!r})") from None
+
+    @cached_property
+    def sql_url(self) -> str:
+        """SQLAlchemy's URL with an async driver."""
+        if self.database_url is None:
+            return f"sqlite+aiosqlite:///{self.home / 'devskyy.db'}"
+        for plain in ("postgresql://", "postgres://"):
+            if self.database_url.startswith(plain):
+                return "postgresql+asyncpg://" + self.database_url.removeprefix(plain)
+        if self.database_url.startswith("sqlite://") and "+" not in self.database_url.split(":", 1)[0]:
+            return "sqlite+aiosqlite://" + self.database_url.removeprefix("sqlite://")
+        return self.database_url
+
+    def dump(self) -> str:
+        """As JSON, for a process that this one starts; `load` reads it back."""
+        return self.model_dump_json()
+
+    @classmethod
+    def load(cls, text: str) -> Self:
+        values = {name: value for name, value in json.loads(text).items() if value is not None}
+        return cls.model_validate(values)

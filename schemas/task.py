@@ -1,0 +1,136 @@
+"""A task: what is asked, and all that is known of it at a moment."""
+
+import base64
+import binascii
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from schemas.message import Message, Moment, Strict
+from schemas.problem import Problem
+from schemas.quality import Quality
+from schemas.receipt import Receipt
+
+Tier = Literal["simple", "moderate", "complex", "mega"]
+Shape = Literal["direct", "parallel", "coordinated", "hierarchical"]
+Status = Literal["accepted", "running", "completed", "failed", "cancelled"]
+
+SHAPE_OF: dict[Tier, Shape] = {
+    "simple": "direct",
+    "moderate": "parallel",
+    "complex": "coordinated",
+    "mega": "hierarchical",
+}
+BUILT_TIERS: tuple[Tier, ...] = ("simple",)
+"""The tiers whose shape this version can run; a request for another is refused by name."""
+
+MAX_PROMPT_BYTES = 256 * 1024
+MAX_INPUT_BYTES = 20 * 1000 * 1000
+DEFAULT_TIMEOUT_S = 600.0
+
+
+class Input(Strict):
+    """Something to work on beside the prompt: exactly one of `text` and `base64`."""
+
+    kind: Literal["text", "code", "image", "data"]
+    name: str = Field(min_length=1, max_length=255)
+    media_type: str = Field(default="text/plain", max_length=127, pattern=r"^[\w.+-]+/[\w.+-]+$")
+    text: str | None = None
+    base64: str | None = None
+
+    @model_validator(mode="after")
+    def _one_content(self) -> Self:
+        if (self.text is None) == (self.base64 is None):
+            raise ValueError("give exactly one of text and base64")
+        if self.base64 is not None:
+            try:
+                base64.b64decode(self.base64, validate=True)
+            except binascii.Error as error:
+                raise ValueError(f"base64 cannot be decoded: {error}") from None
+        return self
+
+    @property
+    def size(self) -> int:
+        """Bytes of content, decoded."""
+        if self.text is not None:
+            return len(self.text.encode())
+        return len(base64.b64decode(self.base64 or ""))
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; say what is to be done")
+    return text
+
+
+class TaskRequest(Strict):
+    """What a caller sends. Everything but the prompt may be left to the coordinator."""
+
+    prompt: Annotated[str, AfterValidator(_not_blank)]
+    tier: Tier | None = None
+    """Fixes the shape; left out, the coordinator chooses."""
+    max_cost_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    min_quality: float | None = Field(default=None, ge=0, le=1)
+    timeout_s: float = Field(default=DEFAULT_TIMEOUT_S, gt=0, le=7 * 86400, allow_inf_nan=False)
+    """Seconds from acceptance until the task fails with `deadline_exceeded`."""
+    agents: int | None = Field(default=None, ge=1, le=10_000)
+    """The team's size within its shape."""
+    capabilities: tuple[str, ...] = Field(default=(), max_length=32)
+    inputs: tuple[Input, ...] = Field(default=(), max_length=100)
+    metadata: dict[str, Any] = Field(default={}, max_length=64)
+
+
+class Links(Message):
+    self: str
+    events: str
+
+
+class TaskAccepted(Message):
+    task_id: str
+    status: Status
+    links: Links
+
+
+class Task(Message):
+    """A task as everybody outside sees it: a projection of its events."""
+
+    task_id: str
+    status: Status
+    tier: Tier | None = None
+    shape: Shape | None = None
+    prompt: str
+    answer: str | None = None
+    created_at: Moment
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
+    deadline_at: Moment | None = None
+    quality: Quality | None = None
+    receipt: Receipt | None = None
+    error: Problem | None = None
+    reasons: tuple[str, ...] = ()
+    """Why this tier and this agent."""
+    metadata: dict[str, Any] = {}
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ("completed", "failed", "cancelled")
+
+
+class TaskSummary(Message):
+    """One line of a list of tasks."""
+
+    task_id: str
+    status: Status
+    tier: Tier | None = None
+    prompt: str
+    """The first 200 characters."""
+    created_at: datetime
+    finished_at: datetime | None = None
+    cost_usd: float | None = None
+
+
+class TaskList(Message):
+    tasks: tuple[TaskSummary, ...]
+    next: str | None = None
+    """Cursor for the page after this one; absent on the last."""

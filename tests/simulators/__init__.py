@@ -1,0 +1,1 @@
+"""Stand-ins for the providers of others, on real sockets."""
