@@ -1,5 +1,6 @@
 """What is too large to travel lies in the object store, and a reference travels instead."""
 
+import asyncio
 import hashlib
 from typing import Any
 
@@ -13,6 +14,8 @@ from schemas.errors import BusUnavailable, DecodeError
 
 TRAVEL_LIMIT = 256 * 1024
 H_REF = "Devskyy-Ref"
+PATIENCE_S = 30.0
+"""For one payload to come out of the store."""
 
 
 class Blobs:
@@ -43,8 +46,10 @@ class Blobs:
             BusUnavailable: the store did not answer.
         """
         try:
-            store = await self._js.object_store(PAYLOADS)
-            return (await store.get(name)).data or b""
+            # nats-py waits for ever for a chunk that a broken connection dropped.
+            async with asyncio.timeout(PATIENCE_S):
+                store = await self._js.object_store(PAYLOADS)
+                return (await store.get(name)).data or b""
         except NotFoundError:
             raise DecodeError("payload", f"there is none named {name}; it may have grown too old", b"") from None
         except (nats.errors.Error, APIError, TimeoutError) as error:
@@ -59,5 +64,9 @@ class Blobs:
 
     async def load(self, msg: Msg) -> bytes:
         """The body that a message stands for."""
-        name = (msg.headers or {}).get(H_REF)
-        return msg.data if name is None else await self.get(name)
+        return await self.unwrap(msg.data, msg.headers)
+
+    async def unwrap(self, body: bytes, headers: dict[str, Any] | None) -> bytes:
+        """The body that travelled, or the one that its headers name."""
+        name = (headers or {}).get(H_REF)
+        return body if name is None else await self.get(name)

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import json
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeVar
 
 import nats
@@ -26,6 +28,7 @@ from schemas.errors import (
     Cancelled,
     DeadlineExceeded,
     DevSkyyError,
+    RemoteError,
     ResponderLost,
     Unavailable,
 )
@@ -138,30 +141,33 @@ class Bus:
         deadline = asyncio.get_running_loop().time() + patience_s
         while True:
             try:
-                await self._nc.connect(
-                    self._url,
-                    name=self.name,
-                    connect_timeout=2,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.2,
-                    ping_interval=10,
-                    max_outstanding_pings=2,
-                    pending_size=16 * 1024 * 1024,
-                    error_cb=self._on_error,
-                    disconnected_cb=self._on_disconnected,
-                    reconnected_cb=self._on_reconnected,
-                    closed_cb=self._on_closed,
-                    # Outside clients may read `_INBOX.>`: answers between our own parts go elsewhere.
-                    inbox_prefix=INBOX_PREFIX,
-                )
+                # Told to reconnect for ever, nats-py tries for ever the first time too.
+                async with asyncio.timeout_at(deadline):
+                    await self._nc.connect(
+                        self._url,
+                        name=self.name,
+                        connect_timeout=2,
+                        max_reconnect_attempts=-1,
+                        reconnect_time_wait=0.2,
+                        ping_interval=10,
+                        max_outstanding_pings=2,
+                        pending_size=16 * 1024 * 1024,
+                        error_cb=self._on_error,
+                        disconnected_cb=self._on_disconnected,
+                        reconnected_cb=self._on_reconnected,
+                        closed_cb=self._on_closed,
+                        # Outside clients may read `_INBOX.>`: answers between our own parts go elsewhere.
+                        inbox_prefix=INBOX_PREFIX,
+                    )
                 break
             except (OSError, nats.errors.Error, TimeoutError) as error:
+                cause = self._nc.last_error or error
                 with contextlib.suppress(Exception):
                     await self._nc.close()
                 self._nc = Client()
                 self.closed.clear()
-                if asyncio.get_running_loop().time() > deadline:
-                    raise BusUnavailable(f"no NATS server answered within {patience_s:g} s: {error!r}") from error
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise BusUnavailable(f"no NATS server answered within {patience_s:g} s: {cause!r}") from error
                 await asyncio.sleep(0.1)
         inbox = self._nc.new_inbox()
         self._reply_prefix = inbox + "."
@@ -222,6 +228,28 @@ class Bus:
             raise decode(body, Problem).error()
         return decode(body, reply)
 
+    async def ask(
+        self, subject: object, message: BaseModel, reply: type[M], *, deadline: datetime, work: str | None = None
+    ) -> M:
+        """As `request`, asking again for as long as the responder dies or is not there, until `deadline`.
+
+        Whoever answers must give a repeated question the same answer; agents and the gateway do, by step.
+
+        Raises:
+            DeadlineExceeded: no answer in time.
+            DevSkyyError: the other side's problem.
+        """
+        began = now()
+        while (left_s := (deadline - now()).total_seconds()) > 0:
+            try:
+                return await self.request(subject, message, reply, timeout_s=left_s, work=work)
+            except (ResponderLost, BusUnavailable, RemoteError) as error:
+                if not error.retryable:
+                    raise
+                log.info("asking again", subject=str(subject), reason=str(error))
+                await asyncio.sleep(min(0.25, max(0.0, left_s)))
+        raise DeadlineExceeded(f"a request to {subject}", max(0.0, (deadline - began).total_seconds()))
+
     async def _answer(self, subject: str, queue: asyncio.Queue[Msg], timeout_s: float) -> Msg:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
@@ -239,7 +267,7 @@ class Bus:
             if headers.get(H_STATUS) != WORKING:
                 return msg
 
-    async def ask_many(self, subject: str, body: bytes, timeout_s: float = 5.0) -> AsyncIterator[Msg]:
+    async def ask_many(self, subject: str, body: bytes, timeout_s: float = 5.0) -> AsyncGenerator[Msg, None]:
         """Ask something that is answered by many messages; the reader stops at the one that says so.
 
         Raises:
@@ -259,6 +287,28 @@ class Bus:
             raise BusUnavailable(f"no answer on {subject} within {timeout_s:g} s") from None
         finally:
             del self._replies[request_id]
+
+    async def discover(self, expected: set[str], timeout_s: float = 1.0) -> dict[str, dict[str, Any]]:
+        """Statistics of the micro services that answer, by name; returns early once all of `expected` have.
+
+        Raises:
+            BusUnavailable: the connection is down.
+        """
+        found: dict[str, dict[str, Any]] = {}
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        answers = self.ask_many("$SRV.STATS", b"", timeout_s)
+        try:
+            async for msg in answers:
+                stats = json.loads(msg.data)
+                found[stats["name"]] = stats
+                if expected <= found.keys() or asyncio.get_running_loop().time() > deadline:
+                    break
+        except BusUnavailable:
+            if not self.healthy:
+                raise
+        finally:
+            await answers.aclose()
+        return found
 
     async def _on_reply(self, msg: Msg) -> None:
         queue = self._replies.get(msg.subject.removeprefix(self._reply_prefix))
@@ -288,12 +338,15 @@ class Bus:
     async def record(self, subject: object, message: BaseModel, dedupe: str | None = None) -> None:
         """Publish into a stream: on disk before this returns. `dedupe` makes a repeat have no effect.
 
+        What is too large to travel goes to the object store: read it back with `blobs.load`.
+
         Raises:
             BusUnavailable: JetStream did not acknowledge.
         """
-        headers = {"Content-Type": CONTENT_TYPE} | ({"Nats-Msg-Id": dedupe} if dedupe else {})
+        headers: dict[str, Any] = {"Content-Type": CONTENT_TYPE} | ({"Nats-Msg-Id": dedupe} if dedupe else {})
         try:
-            await self.js.publish(str(subject), encode(message), headers=headers)
+            body = await self.blobs.offload(encode(message), headers)
+            await self.js.publish(str(subject), body, headers=headers)
         except (nats.errors.Error, APIError, TimeoutError) as error:
             raise BusUnavailable(f"{subject} was not recorded: {error!r}") from error
 
@@ -320,7 +373,13 @@ class Bus:
     # -- answering ---------------------------------------------------------------------------------------------
 
     async def serve(self, name: str, endpoints: list[Endpoint], description: str, metadata: dict[str, str]) -> None:
-        """Answer as a NATS micro service: found by `$SRV.PING|INFO|STATS`, one answer per request and queue group."""
+        """Answer as a NATS micro service: found by `$SRV.PING|INFO|STATS`, one answer per request and queue group.
+
+        Requests find it from the moment that this returns.
+
+        Raises:
+            BusUnavailable: the server does not answer.
+        """
         loads = {endpoint.name: Load() for endpoint in endpoints}
 
         def stats(endpoint: Any) -> dict[str, int]:
@@ -343,6 +402,7 @@ class Bus:
 
             await service.add_endpoint(name=endpoint.name, subject=endpoint.subject, handler=on_request)
         self._services.append(service)
+        await self.settle()
 
     def _spawn(self, msg: Msg, endpoint: Endpoint, room: asyncio.Semaphore, load: Load) -> None:
         headers = msg.headers or {}
@@ -406,6 +466,23 @@ class Bus:
         self._in_flight.abort(Abort.parse(msg.subject).work)
 
     # -- the connection ----------------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Return once the server knows every subscription made here; nats-py's `flush` may overtake them.
+
+        Raises:
+            BusUnavailable: the server does not answer.
+        """
+        mark = secrets.token_hex(12)
+        queue: asyncio.Queue[Msg] = asyncio.Queue()
+        self._replies[mark] = queue
+        try:
+            await self._publish(self._reply_prefix + mark, b"", None, "")
+            await asyncio.wait_for(queue.get(), SILENCE_S)
+        except TimeoutError:
+            raise BusUnavailable(f"the NATS server has not answered for {SILENCE_S:g} s") from None
+        finally:
+            del self._replies[mark]
 
     async def _subscribe(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> None:
         await self._nc.subscribe(subject, cb=callback)

@@ -16,6 +16,9 @@ from schemas.problem import field_errors
 
 CONTENT_TYPE = "application/msgpack"
 
+MAX_REASON = 2000
+"""Characters of an explanation of what is wrong with a message."""
+
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
@@ -65,6 +68,9 @@ def unpack(data: bytes, expected: str = "message") -> dict[str, Any]:
     """
     try:
         value = msgpack.unpackb(data, ext_hook=_refuse_extension)
+        # msgpack reads its timestamp extension (code -1, byte FF) itself, past the hook; FF is in no UTF-8 text.
+        if b"\xff" in data:
+            _refuse_timestamps(value)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         reason = str(error) or type(error).__name__
         raise DecodeError(expected, f"not msgpack of plain types ({reason[:200]})", data) from None
@@ -77,6 +83,19 @@ def _refuse_extension(code: int, data: bytes) -> Any:  # noqa: ARG001
     raise ValueError(f"extension type {code} is not allowed")
 
 
+def _refuse_timestamps(value: Any) -> None:
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case msgpack.Timestamp():
+                _refuse_extension(-1, b"")
+            case dict() as map_:
+                waiting.extend(map_.values())
+            case list() as parts:
+                waiting.extend(parts)
+
+
 def _undecodable(name: str, error: ValidationError, data: bytes) -> DecodeError:
     reason = "; ".join(f"{e.field or 'body'}: {e.message}" for e in field_errors(error))
-    return DecodeError(name, reason, data)
+    # A sender may have invented thousands of fields; the reason travels in dead letters, alerts and logs.
+    return DecodeError(name, reason[:MAX_REASON], data)

@@ -77,6 +77,9 @@ class Puller:
         except (nats.errors.TimeoutError, TimeoutError):
             return
         for msg in batch:
+            if self._stopping:
+                await msg.nak()  # it came while `stop` was called; somebody else takes it at once
+                continue
             await self._room.acquire()
             task = asyncio.create_task(self._work(msg), name=f"{self._consumer.name} {msg.subject}")
             self._running.add(task)
@@ -97,7 +100,7 @@ class Puller:
         except Fenced as error:
             log.info("fenced", error=str(error))
         except DecodeError as error:
-            with contextlib.suppress(DevSkyyError):
+            with contextlib.suppress(DevSkyyError, nats.errors.Error):
                 await self._bus.dead_letter(self._consumer.name, msg, str(error))
                 await msg.ack()
         except DevSkyyError as error:

@@ -8,7 +8,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bus.client import INBOX_PREFIX
 from bus.streams import TASKS
 from bus.subjects import Submit, TaskCommand, TaskEvents
 from schemas.errors import ConfigError, StartError
@@ -75,12 +74,20 @@ def write_config(home: Path, port: int, credentials: Credentials, tenant: str) -
 
     The outside user may submit, command and read its tenant's tasks, and nothing else: it has no consumers (a consumer
     may deliver to any subject), and reads what it missed through direct gets on its own subjects.
+
+    It lives in an account of its own. In one account with the platform, an answer goes to whatever reply subject was
+    asked for, with the answerer's permissions: JetStream's acknowledgement of a command could be steered onto
+    `aborts.<anything>`, and a direct get onto another tenant's log. Between accounts a reply stays with whoever asked.
     """
     read = f"{TaskEvents.of_task(tenant, 'x').removesuffix('.x.>')}.>"
-    publish = [str(Submit(tenant)), TaskCommand.pattern(tenant=tenant), f"$JS.API.DIRECT.GET.{TASKS}.{read}"]
+    services = [str(Submit(tenant)), TaskCommand.pattern(tenant=tenant), f"$JS.API.DIRECT.GET.{TASKS}.{read}"]
     store, logs = home / "nats", home / "logs"
     for folder in (store, logs):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    exports = [{"service": subject} for subject in services] + [{"stream": read}]
+    imports = [
+        {kind: {"account": PLATFORM, "subject": subject}} for export in exports for kind, subject in export.items()
+    ]
     config = f"""# Written at every start; changes here are lost.
 listen: "127.0.0.1:{port}"
 server_name: devskyy
@@ -88,13 +95,18 @@ log_file: {json.dumps(str(logs / "nats.log"))}
 logfile_size_limit: 10MB
 logfile_max_num: 4
 jetstream {{ store_dir: {json.dumps(str(store))}, sync_interval: always }}
-authorization {{
-  users: [
-    {{ user: {PLATFORM}, password: {json.dumps(credentials.platform)} }}
-    {{ user: {OUTSIDE}, password: {json.dumps(credentials.outside)}, permissions: {{
-        publish: {{ allow: {json.dumps(publish)} }}
-        subscribe: {{ allow: {json.dumps([read, "_INBOX.>"])}, deny: ["{INBOX_PREFIX}.>"] }} }} }}
-  ]
+accounts {{
+  {PLATFORM}: {{
+    jetstream: enabled
+    users: [ {{ user: {PLATFORM}, password: {json.dumps(credentials.platform)} }} ]
+    exports: {json.dumps(exports)}
+  }}
+  {OUTSIDE}: {{
+    users: [ {{ user: {OUTSIDE}, password: {json.dumps(credentials.outside)}, permissions: {{
+        publish: {{ allow: {json.dumps(services)} }}
+        subscribe: {{ allow: {json.dumps([read, "_INBOX.>"])} }} }} }} ]
+    imports: {json.dumps(imports)}
+  }}
 }}
 """
     path = store / "nats.conf"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import ClassVar, Self
 
 ROOT = "devskyy.v1"
-_TOKEN = re.compile(r"^[A-Za-z0-9_-]{1,128}$")
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 def token(text: str) -> str:
@@ -15,7 +15,7 @@ def token(text: str) -> str:
         ValueError: it is empty, longer than 128 characters, or holds anything but letters, digits, `_` and `-`
             (a dot, a wildcard or a space would change what the subject means).
     """
-    if not _TOKEN.match(text):
+    if not _TOKEN.fullmatch(text):
         raise ValueError(f"{text[:140]!r} is no subject token: letters, digits, '_' and '-' only, 1 to 128 of them")
     return text
 
@@ -168,3 +168,12 @@ class DeadLetterSubject(_Subject):
 
     origin: str
     _parts: ClassVar[tuple[str, ...]] = ("dead", "{origin}")
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedModel(_Subject):
+    """Ask a model that runs inside the platform; `verb` is `complete` or `embed`. Only the gateway asks."""
+
+    model: str
+    verb: str
+    _parts: ClassVar[tuple[str, ...]] = ("embedded", "{model}", "{verb}")

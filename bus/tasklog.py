@@ -5,6 +5,7 @@ that it knows. So two writers can never both believe that they won, and whoever 
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import secrets
@@ -18,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from bus import trace
-from bus.blobs import TRAVEL_LIMIT, H_REF
+from bus.blobs import H_REF, TRAVEL_LIMIT
 from bus.client import Bus
 from bus.codec import CONTENT_TYPE, decode, decode_as, encode
 from bus.streams import COMMANDS, TASKS
@@ -43,6 +44,8 @@ _NO_ROOM = {10023, 10028, 10047, 10077}
 """JetStream's codes for: insufficient resources, storage resources exceeded, stream limits reached."""
 FOLLOW_RECHECK_S = 5.0
 """A follower that has heard nothing for this long reads the log again, should the connection have dropped an event."""
+FOLLOW_RETRY_S = 0.5
+"""Between two tries of a follower to read the log while the bus is away."""
 
 
 class WrongLastSequence(DevSkyyError):
@@ -131,7 +134,7 @@ class TaskLog:
             there = (await self.read(tenant, wanted))[0].event
             if not isinstance(there, Accepted) or there.body_sha256 != event.body_sha256:
                 raise KeyReused(key or wanted, wanted) from None
-            return await self.task(tenant, wanted), False
+            return await self.task(tenant, wanted), there.event_id == event.event_id
         return project([event]), True
 
     async def command(self, tenant: str, task_id: str, command: Command) -> None:
@@ -167,13 +170,15 @@ class TaskLog:
         while True:
             request = json.dumps({"next_by_subj": pattern, "seq": start, "batch": 256}).encode()
             pending = 0
-            async for msg in self._bus.ask_many(f"$JS.API.DIRECT.GET.{TASKS}", request):
-                headers = msg.headers or {}
-                if "Status" in headers:
-                    pending = int(headers.get("Nats-Num-Pending", "0")) if headers["Status"] == "204" else 0
-                    break
-                start = int(headers["Nats-Sequence"]) + 1
-                found.append(Logged(start - 1, await self.event_of(msg)))
+            answers = self._bus.ask_many(f"$JS.API.DIRECT.GET.{TASKS}", request)
+            async with contextlib.aclosing(answers):
+                async for msg in answers:
+                    headers = msg.headers or {}
+                    if "Status" in headers:
+                        pending = int(headers.get("Nats-Num-Pending", "0")) if headers["Status"] == "204" else 0
+                        break
+                    start = int(headers["Nats-Sequence"]) + 1
+                    found.append(Logged(start - 1, await self.event_of(msg)))
             if not pending:
                 break
         if not found:
@@ -182,8 +187,7 @@ class TaskLog:
 
     async def event_of(self, msg: Msg) -> TaskEvent:
         """The event that a message of the stream stands for, its large parts fetched."""
-        event = decode_as(await self._bus.blobs.load(msg), TASK_EVENT, "task event")
-        return event
+        return decode_as(await self._bus.blobs.load(msg), TASK_EVENT, "task event")
 
     async def task(self, tenant: str, task_id: str) -> Task:
         """The task as its events tell it.
@@ -196,8 +200,11 @@ class TaskLog:
     async def follow(self, tenant: str, task_id: str, after: int = 0) -> AsyncIterator[TaskEvent]:
         """Events with `seq` over `after`, those to come included, until the task has ended; each once, in order.
 
+        A bus that is away for a while delays events; it loses none and repeats none.
+
         Raises:
-            NotFound, BusUnavailable: see `read`.
+            NotFound: see `read`.
+            BusUnavailable: the stream did not answer at the start, or the connection is gone for good.
         """
         live: asyncio.Queue[Msg] = asyncio.Queue()
 
@@ -207,29 +214,39 @@ class TaskLog:
         # Subscribed before reading, on one connection: what is stored after the reading will be heard.
         subscription = await self._bus.client.subscribe(TaskEvents.of_task(tenant, task_id), cb=on_event)
         try:
-            known = after
+            known, begun = after, False
             heard: TaskEvent | None = None
             while True:
-                if heard is None or heard.seq > known + 1:
-                    fresh = [entry.event for entry in await self.read(tenant, task_id, known)]
-                else:
-                    fresh = [heard] if heard.seq == known + 1 else []
+                try:
+                    fresh = await self._news(tenant, task_id, known, heard)
+                    over = heard is None and not fresh and await self._ended(tenant, task_id, known)
+                except BusUnavailable:
+                    if not begun or self._bus.closed.is_set():
+                        raise
+                    heard = None
+                    await asyncio.sleep(FOLLOW_RETRY_S)
+                    continue
+                begun = True
                 for event in fresh:
                     known = event.seq
                     yield event
                     if event.event in TERMINAL:
                         return
-                if heard is None and not fresh and await self._ended(tenant, task_id, known):
+                if over:
                     return
                 try:
                     heard = await self.event_of(await asyncio.wait_for(live.get(), FOLLOW_RECHECK_S))
-                except TimeoutError:
+                except (TimeoutError, BusUnavailable):
                     heard = None
         finally:
-            try:
+            with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
-            except nats.errors.Error:
-                pass
+
+    async def _news(self, tenant: str, task_id: str, known: int, heard: TaskEvent | None) -> list[TaskEvent]:
+        """What follows `known`: the event just heard if it is the next, else whatever the log holds."""
+        if heard is None or heard.seq > known + 1:
+            return [entry.event for entry in await self.read(tenant, task_id, known)]
+        return [heard] if heard.seq == known + 1 else []
 
     async def _ended(self, tenant: str, task_id: str, known: int) -> bool:
         """Whether the last event was known to the follower before it began."""
@@ -280,7 +297,7 @@ class TaskLog:
         give_up = loop.time() + self._patience_s
         while True:
             try:
-                return (await self._bus.js.publish(subject, body, headers=dict(headers), timeout=2)).seq
+                return int((await self._bus.js.publish(subject, body, headers=dict(headers), timeout=2)).seq)
             except NoStreamResponseError as error:
                 cause: Exception = error
             except APIError as error:

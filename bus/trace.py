@@ -1,9 +1,12 @@
 """W3C trace context, carried through every message and every log line."""
 
+import re
 import secrets
 from contextvars import ContextVar
 
 HEADER = "traceparent"
+# A later version may add fields behind a dash; version ff, and ids of zeros only, are invalid.
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
 _current: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 
@@ -29,7 +32,5 @@ def trace_id() -> str | None:
 
 
 def _trace_id(traceparent: str | None) -> str | None:
-    parts = (traceparent or "").split("-")
-    if len(parts) < 4 or len(parts[1]) != 32 or set(parts[1]) == {"0"}:
-        return None
-    return parts[1] if all(c in "0123456789abcdef" for c in parts[1]) else None
+    match = _TRACEPARENT.fullmatch(traceparent or "")
+    return match[1] if match else None

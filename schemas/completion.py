@@ -66,3 +66,24 @@ class Embeddings(Message):
     model: str
     dimensions: int
     vectors: tuple[tuple[float, ...], ...]
+
+
+class Generate(Message):
+    """Ask an embedded model for text."""
+
+    kind: Literal["embedded.generate"] = "embedded.generate"
+    version: Literal[1] = 1
+    messages: tuple[ChatMessage, ...] = Field(min_length=1)
+    temperature: float | None = None
+    max_tokens: int = Field(ge=1)
+    json_schema: dict[str, Any] | None = None
+    timeout_s: float = Field(gt=0)
+
+
+class Generated(Message):
+    kind: Literal["embedded.generated"] = "embedded.generated"
+    version: Literal[1] = 1
+    text: str
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None

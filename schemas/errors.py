@@ -202,7 +202,12 @@ class UpstreamError(DevSkyyError):
     http_status = 502
 
     def __init__(
-        self, service: str, reason: str, again: bool = False, retry_after_s: float | None = None, spent: bool | None = False
+        self,
+        service: str,
+        reason: str,
+        again: bool = False,
+        retry_after_s: float | None = None,
+        spent: bool | None = False,
     ) -> None:
         super().__init__(service, reason, again, retry_after_s, spent)
         self.service, self.reason, self.again = service, reason, again

@@ -1,7 +1,8 @@
 """What every message has in common."""
 
+import math
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
@@ -19,11 +20,64 @@ class Strict(BaseModel):
 
 
 def _utc(moment: datetime) -> datetime:
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999 in UTC") from None
 
 
 Moment = Annotated[AwareDatetime, AfterValidator(_utc)]
 """A point in time, always in UTC."""
+
+
+def check_text(text: str) -> str:
+    """Refuse half of a surrogate pair, which JSON can spell and no UTF-8 can carry.
+
+    Raises:
+        ValueError: there is one.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"holds half of a surrogate pair at character {error.start}, which is no text") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(check_text)]
+"""Text that can travel."""
+
+MAX_DEPTH = 32
+
+
+def _plain(value: Any, depth: int = 1) -> Any:
+    match value:
+        case None | bool():
+            pass
+        case str():
+            check_text(value)
+        case int():
+            if not -(2**63) <= value < 2**64:
+                raise ValueError("holds an integer of more than 64 bits; send it as text")
+        case float():
+            if not math.isfinite(value):
+                raise ValueError("holds a number that is not finite; JSON has none")
+        case dict() | list() | tuple():
+            if depth > MAX_DEPTH:
+                raise ValueError(f"is nested more than {MAX_DEPTH} deep")
+            for key in value if isinstance(value, dict) else ():
+                if not isinstance(key, str):
+                    # A TypeError would pass pydantic by.
+                    raise ValueError(f"has a {type(key).__name__} as a key; JSON's keys are text")  # noqa: TRY004
+                check_text(key)
+            for part in value.values() if isinstance(value, dict) else value:
+                _plain(part, depth + 1)
+        case _:
+            raise ValueError(f"holds a {type(value).__name__}, which JSON cannot say")
+    return value
+
+
+PlainMap = Annotated[dict[str, Any], AfterValidator(_plain)]
+"""Whatever JSON can say and msgpack can carry, up to 32 deep."""
 
 
 def now() -> datetime:

@@ -34,7 +34,7 @@ class Call(Message):
 class Receipt(Message):
     """What a task took, summed over its calls. A sum with an unknown part is unknown, and says why."""
 
-    cost_usd: float | None
+    cost_usd: float | None = None
     cost_estimated: bool = False
     cost_unknown_reason: str | None = None
     premium_cost_usd: float | None = None
@@ -42,8 +42,8 @@ class Receipt(Message):
     premium_service: str | None = None
     premium_unknown_reason: str | None = None
     saved_usd: float | None = None
-    prompt_tokens: int | None
-    completion_tokens: int | None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
     agents: int
     """How many agents contributed to the answer; judges do not count."""
     wall_ms: float

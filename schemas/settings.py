@@ -79,5 +79,5 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, text: str) -> Self:
-        values = {name: value for name, value in json.loads(text).items() if value is not None}
-        return cls.model_validate(values)
+        """Read what `dump` wrote, as it was there: this process's own environment has no say."""
+        return cls.model_validate(json.loads(text))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from schemas.message import Message, Moment, Strict
+from schemas.message import Message, Moment, PlainMap, Strict, Text
 from schemas.problem import Problem
 from schemas.quality import Quality
 from schemas.receipt import Receipt
@@ -34,9 +34,9 @@ class Input(Strict):
     """Something to work on beside the prompt: exactly one of `text` and `base64`."""
 
     kind: Literal["text", "code", "image", "data"]
-    name: str = Field(min_length=1, max_length=255)
+    name: Text = Field(min_length=1, max_length=255)
     media_type: str = Field(default="text/plain", max_length=127, pattern=r"^[\w.+-]+/[\w.+-]+$")
-    text: str | None = None
+    text: Text | None = None
     base64: str | None = None
 
     @model_validator(mode="after")
@@ -48,6 +48,13 @@ class Input(Strict):
                 base64.b64decode(self.base64, validate=True)
             except binascii.Error as error:
                 raise ValueError(f"base64 cannot be decoded: {error}") from None
+            if self.kind != "image":
+                try:
+                    self.text_content()
+                except UnicodeDecodeError:
+                    raise ValueError(f"a {self.kind} input must be UTF-8 text") from None
+        elif self.kind == "image":
+            raise ValueError("an image is given as base64")
         return self
 
     @property
@@ -56,6 +63,16 @@ class Input(Strict):
         if self.text is not None:
             return len(self.text.encode())
         return len(base64.b64decode(self.base64 or ""))
+
+    def text_content(self) -> str:
+        """The content as text.
+
+        Raises:
+            ValueError: it is no UTF-8.
+        """
+        if self.text is not None:
+            return self.text
+        return base64.b64decode(self.base64 or "").decode()
 
 
 def _not_blank(text: str) -> str:
@@ -67,7 +84,7 @@ def _not_blank(text: str) -> str:
 class TaskRequest(Strict):
     """What a caller sends. Everything but the prompt may be left to the coordinator."""
 
-    prompt: Annotated[str, AfterValidator(_not_blank)]
+    prompt: Annotated[Text, AfterValidator(_not_blank)]
     tier: Tier | None = None
     """Fixes the shape; left out, the coordinator chooses."""
     max_cost_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
@@ -76,9 +93,9 @@ class TaskRequest(Strict):
     """Seconds from acceptance until the task fails with `deadline_exceeded`."""
     agents: int | None = Field(default=None, ge=1, le=10_000)
     """The team's size within its shape."""
-    capabilities: tuple[str, ...] = Field(default=(), max_length=32)
+    capabilities: tuple[Text, ...] = Field(default=(), max_length=32)
     inputs: tuple[Input, ...] = Field(default=(), max_length=100)
-    metadata: dict[str, Any] = Field(default={}, max_length=64)
+    metadata: PlainMap = Field(default={}, max_length=64)
 
 
 class Links(Message):

@@ -155,6 +155,8 @@ class OpenAISimulator:
         self._port = listener.getsockname()[1]
         config = uvicorn.Config(
             self._serve,
+            interface="asgi3",
+            proxy_headers=False,
             http=_Connection,
             ws="none",
             lifespan="off",
@@ -350,9 +352,14 @@ class OpenAISimulator:
 
 class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Breaks everything off; uvicorn's own would wait for a hanging call for ever."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
         for connection in list(self.server_state.connections):
-            connection.transport.abort()  # uvicorn would wait for a hanging call for ever
-        await super().shutdown(sockets)
+            connection.transport.abort()
+        await asyncio.gather(*self.server_state.tasks)
 
 
 class _Connection(HttpToolsProtocol):
@@ -415,7 +422,8 @@ class _Exchange:
         self._check()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def finish(self, data: bytes = b"") -> None:
+    async def finish(self, data: bytes) -> None:
+        await self.part(b"")  # waits while the client does not read; it may leave meanwhile
         self._check()
         self._on_completed()
         await self._send({"type": "http.response.body", "body": data})

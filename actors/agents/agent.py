@@ -1,0 +1,51 @@
+"""A model agent's trade: a role, a prompt, an order of services, one step of a task."""
+
+from collections.abc import Awaitable, Callable
+
+from schemas.agent import AgentSpec, Answer, Ask
+from schemas.completion import ChatMessage, Complete, Completion, ImagePart
+from schemas.task import Input
+
+Completes = Callable[[Complete], Awaitable[Completion]]
+
+
+class ModelAgent:
+    """Knows neither Ray nor NATS, so a test needs neither."""
+
+    def __init__(self, name: str, spec: AgentSpec, order: tuple[str, ...], complete: Completes) -> None:
+        self.name, self._spec, self._order, self._complete = name, spec, order, complete
+
+    async def handle(self, ask: Ask) -> Answer:
+        """Do one step. A failure comes back as a problem beside what was spent, never as silence."""
+        user = ChatMessage(role="user", content=_with_inputs(ask.prompt, ask.inputs), images=_images(ask.inputs))
+        completion = await self._complete(
+            Complete(
+                tenant=ask.tenant,
+                task_id=ask.task_id,
+                step=ask.step,
+                agent=self.name,
+                services=self._order,
+                messages=(ChatMessage(role="system", content=self._spec.prompt), user),
+                temperature=self._spec.temperature,
+                max_tokens=self._spec.max_tokens,
+                max_cost_usd=ask.max_cost_usd,
+                deadline_at=ask.deadline_at,
+            )
+        )
+        text = completion.text.strip() if completion.text is not None else None
+        return Answer(agent=self.name, step=ask.step, text=text, calls=completion.calls, problem=completion.problem)
+
+
+def _with_inputs(prompt: str, inputs: tuple[Input, ...]) -> str:
+    """The prompt, then each text input under its name. Fenced, so that its words are not taken for instructions."""
+    parts = [prompt]
+    for item in inputs:
+        if item.kind != "image":
+            parts.append(
+                f"--- {item.kind} input: {item.name} ({item.media_type}) ---\n{item.text_content()}\n--- end ---"
+            )
+    return "\n\n".join(parts)
+
+
+def _images(inputs: tuple[Input, ...]) -> tuple[ImagePart, ...]:
+    return tuple(ImagePart(media_type=i.media_type, base64=i.base64) for i in inputs if i.kind == "image" and i.base64)

@@ -1,0 +1,218 @@
+"""The catalogue: services, agents and routing, read from our two files and the user's overlay on top."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from actors.catalogue.document import read
+from actors.catalogue.entry import NOT_A_KEY, dotted, entry, nearest
+from bus.subjects import token
+from schemas.agent import AgentSpec
+from schemas.errors import ConfigError, NotFound
+from schemas.message import Strict
+from schemas.service import NO_KEY_NEEDED, ServiceSpec
+
+_ACTORS = Path(__file__).parent.parent
+SERVICES = _ACTORS / "gateway" / "services.yaml"
+AGENTS = _ACTORS / "agents" / "agents.yaml"
+
+NOT_ROUTED = "not in routing.services"
+
+
+class Routing(Strict):
+    """Who may serve at all, and whom the receipt compares with."""
+
+    services: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """What may serve, in this order; nothing else, the embedded model neither. Left out: each agent's own order."""
+    premium_service: str
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All that can serve and all who ask; the same in every process that reads the same files."""
+
+    services: dict[str, ServiceSpec]
+    agents: dict[str, AgentSpec]
+    routing: Routing
+    own_agents: frozenset[str] = frozenset()
+    """Agents whose order of services the overlay states: new ones, and built-in ones that it gives another order."""
+
+    def order_for(self, agent: str | Sequence[str]) -> tuple[str, ...]:
+        """The order in which services may serve.
+
+        Without `routing.services` it is the agent's own. With it, that is the order for every agent; but an agent of
+        `own_agents` keeps its own order, less what routing forbids, as long as anything is left of it.
+
+        Args:
+            agent: an agent's name, or an order of services that somebody asks for: of that, what routing allows is
+                left, which may be nothing, for nobody gets a service in place of the one asked for.
+
+        Raises:
+            NotFound: there is no such agent, or no such service.
+        """
+        own, allowed = self._own_order(agent), self.routing.services
+        if allowed is None:
+            return own
+        kept = tuple(service for service in own if service in allowed)
+        if not isinstance(agent, str):
+            return kept
+        return kept if kept and agent in self.own_agents else allowed
+
+    def passed_over_by_routing(self, agent: str | Sequence[str]) -> tuple[str, ...]:
+        """`service: reason` for every service of an agent's own order, or of one asked for, that routing forbids.
+
+        Raises:
+            NotFound: there is no such agent, or no such service.
+        """
+        own, allowed = self._own_order(agent), self.routing.services
+        return () if allowed is None else tuple(f"{s}: {NOT_ROUTED}" for s in own if s not in allowed)
+
+    def _own_order(self, agent: str | Sequence[str]) -> tuple[str, ...]:
+        if isinstance(agent, str):
+            if agent not in self.agents:
+                raise NotFound("agent", agent)
+            return self.agents[agent].services
+        for service in agent:
+            if service not in self.services:
+                raise NotFound("service", service)
+        return tuple(agent)
+
+
+def load(overlay: Path | None = None) -> Catalogue:
+    """Our own services and agents, with the overlay laid over them.
+
+    An entry with the name of one that is there replaces the fields it names, each as a whole; a new name adds.
+
+    Raises:
+        ConfigError: a file cannot be read or an entry breaks a rule; names the file, the dotted key and the rule.
+    """
+    files = [SERVICES, AGENTS] if overlay is None else [SERVICES, AGENTS, overlay]
+    services: dict[str, ServiceSpec] = {}
+    agents: dict[str, AgentSpec] = {}
+    routing: Routing | None = None
+    own_agents: frozenset[str] = frozenset()
+    for file in files:
+        layer = _Layer.of(file)
+        for name, fields in layer.services.items():
+            services[name] = _service(name, fields, services, layer.file)
+        for name, fields in layer.agents.items():
+            agents[name] = _agent(name, fields, agents, services, layer.file)
+        if routing is None or layer.routing:
+            routing = _routing(layer.routing, routing, services, layer.file)
+        if file is overlay:
+            own_agents = frozenset(name for name, fields in layer.agents.items() if "services" in fields)
+    assert routing is not None
+    return Catalogue(services, agents, routing, own_agents)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What one file holds, not yet against any schema."""
+
+    file: str
+    services: dict[str, dict[Any, Any]]
+    agents: dict[str, dict[Any, Any]]
+    routing: dict[Any, Any]
+
+    @classmethod
+    def of(cls, path: Path) -> "_Layer":
+        document, file = read(path), str(path)
+        for key in document:
+            if key not in ("services", "agents", "routing"):
+                rule = f"unknown key; {nearest(key, ('services', 'agents', 'routing'))}"
+                raise ConfigError(file, dotted("", [key]), rule)
+        sections = {key: _mapping(document.get(key), file, key) for key in ("services", "agents", "routing")}
+        for key in ("services", "agents"):
+            for name, fields in sections[key].items():
+                _check_name(name, file, key)
+                if not isinstance(fields, dict):
+                    raise ConfigError(file, f"{key}.{name}", "must be a mapping")
+        return cls(file, **sections)
+
+
+def _mapping(section: Any, file: str, key: str) -> dict[Any, Any]:
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        raise ConfigError(file, key, "must be a mapping")
+    return section
+
+
+def _check_name(name: object, file: str, section: str) -> None:
+    """A name becomes part of a subject."""
+    if not isinstance(name, str):
+        raise ConfigError(file, dotted(section, [name]), "a name must be text; put it in quotes")
+    try:
+        token(name)
+    except ValueError as error:
+        raise ConfigError(file, dotted(section, [name]), str(error)) from None
+
+
+def _service(name: str, fields: Mapping[Any, Any], known: Mapping[str, ServiceSpec], file: str) -> ServiceSpec:
+    key, before = f"services.{name}", known.get(name)
+    spec = entry(ServiceSpec, _over(before, fields), file, key, known)
+    if before is not None and before.kind != spec.kind:
+        raise ConfigError(file, f"{key}.kind", f"{name!r} is a {before.kind} service; give yours another name")
+    if spec.api_key_env is not None and _looks_like_a_key(spec.api_key_env):
+        raise ConfigError(file, f"{key}.api_key_env", NOT_A_KEY)
+    return spec
+
+
+def _agent(
+    name: str,
+    fields: Mapping[Any, Any],
+    known: Mapping[str, AgentSpec],
+    services: Mapping[str, ServiceSpec],
+    file: str,
+) -> AgentSpec:
+    spec = entry(AgentSpec, _over(known.get(name), fields), file, f"agents.{name}", known)
+    _check_order(spec.services, services, file, f"agents.{name}.services")
+    return spec
+
+
+def _routing(
+    fields: Mapping[Any, Any], before: Routing | None, services: Mapping[str, ServiceSpec], file: str
+) -> Routing:
+    routing = entry(Routing, _over(before, fields), file, "routing")
+    _check_order(routing.services or (), services, file, "routing.services")
+    _check_chat(routing.premium_service, services, file, "routing.premium_service")
+    return routing
+
+
+def _over(before: Strict | None, fields: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {**(before.model_dump(exclude_unset=True) if before else {}), **fields}
+
+
+def _check_order(order: Sequence[str], services: Mapping[str, ServiceSpec], file: str, key: str) -> None:
+    for index, name in enumerate(order):
+        _check_chat(name, services, file, f"{key}.{index}")
+        if name in order[:index]:
+            raise ConfigError(file, f"{key}.{index}", f"{name!r} stands in this order twice")
+
+
+def _check_chat(name: str, services: Mapping[str, ServiceSpec], file: str, key: str) -> None:
+    chat = [other for other, spec in services.items() if spec.kind == "chat"]
+    if name not in services:
+        raise ConfigError(file, key, f"there is no service {name[:128]!r}; {nearest(name, chat)}")
+    if name not in chat:
+        raise ConfigError(file, key, f"{name!r} serves {services[name].kind}, not chat")
+
+
+_KEY_PREFIXES = ("sk_", "gsk_", "csk_", "xai_", "AIza", "pk_live", "ghp_", "hf_")
+
+
+def _looks_like_a_key(text: str) -> bool:
+    """Whether somebody put the secret where its variable's name belongs.
+
+    Names are words with underscores between them; keys are long runs of letters and digits, or begin as providers
+    begin theirs. Keys with a hyphen or a dot are no names at all, which the schema sees.
+    """
+    if text == NO_KEY_NEEDED:
+        return False
+    if not (text.isascii() and text.isidentifier()) or text.startswith(_KEY_PREFIXES):
+        return True
+    words = text.split("_")
+    return any(len(word) >= 24 or (len(word) >= 16 and any(c.isdigit() for c in word)) for word in words)

@@ -1,0 +1,84 @@
+"""The coordinator actor: takes accepted tasks from the stream and carries each to its end."""
+
+import secrets
+
+from nats.aio.msg import Msg
+
+from actors.base import Actor
+from actors.catalogue import load
+from actors.coordinator.life import Lives
+from actors.gateway.journal import Journal
+from bus import trace
+from bus.client import Endpoint
+from bus.codec import decode
+from bus.consumer import Puller
+from bus.streams import COORDINATORS
+from bus.subjects import AgentAsk, TaskCommand
+from bus.tasklog import TaskLog
+from schemas.agent import Answer, Ask
+from schemas.errors import DecodeError, DevSkyyError
+from schemas.event import Accepted, Command
+
+MAX_DELIVERIES = 20
+
+
+class CoordinatorActor(Actor):
+    """Gives every task the cheapest team that clears its bar, and ends it exactly once."""
+
+    kind = "coordinator"
+
+    async def begin(self) -> list[Endpoint]:
+        tasks = TaskLog(self.bus, patience_s=20.0)
+        self._tasks = tasks
+        self._lives = Lives(
+            owner=f"{self.name}-{secrets.token_hex(4)}",
+            tasks=tasks,
+            catalogue=load(self.settings.config),
+            ask=self._ask,
+            abort=self.bus.abort,
+            journal=Journal(self.bus),
+        )
+        self._puller = Puller(
+            self.bus,
+            COORDINATORS,
+            self._on_accepted,
+            concurrency=self.settings.concurrent_tasks,
+            max_deliveries=MAX_DELIVERIES,
+            give_up=self._give_up,
+        )
+        # Every coordinator hears every command; the task's owner obeys.
+        await self.bus.client.subscribe(TaskCommand.pattern(), cb=self._on_command)
+        self.spawn(self._puller.run())
+        return []
+
+    async def end(self, grace_s: float) -> None:
+        await self._puller.stop(grace_s)
+
+    async def _ask(self, ask: Ask, agent: str) -> Answer:
+        return await self.bus.ask(AgentAsk(agent), ask, Answer, deadline=ask.deadline_at, work=ask.task_id)
+
+    async def _on_accepted(self, msg: Msg) -> None:
+        accepted = await self._accepted(msg)
+        trace.start(accepted.trace)
+        await self._lives.run(accepted, msg.metadata.sequence.stream, msg.metadata.num_delivered)
+
+    async def _give_up(self, msg: Msg) -> None:
+        await self._lives.give_up(await self._accepted(msg), MAX_DELIVERIES)
+
+    async def _accepted(self, msg: Msg) -> Accepted:
+        event = await self._tasks.event_of(msg)
+        if not isinstance(event, Accepted):
+            raise DecodeError("accepted event", f"it is {event.event!r}", msg.data)
+        return event
+
+    async def _on_command(self, msg: Msg) -> None:
+        self.spawn(self._obey(msg))
+
+    async def _obey(self, msg: Msg) -> None:
+        try:
+            subject = TaskCommand.parse(msg.subject)
+            await self._lives.command(subject.tenant, subject.task, decode(msg.data, Command))
+        except DecodeError as error:
+            await self.bus.dead_letter("commands", msg, str(error))
+        except DevSkyyError as error:
+            await self.bus.alert(2, "a command had no effect", f"{msg.subject}: {error}")

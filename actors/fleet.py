@@ -1,0 +1,111 @@
+"""The fleet: which actors there are, started and named and placed from data, and kept alive by Ray."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from actors.agents.actor import PREFIX
+from actors.catalogue import Catalogue
+from schemas.settings import Settings
+
+NAMESPACE = "devskyy"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Post:
+    """One actor of the fleet: its name, where its class lives, and what it needs of a node."""
+
+    name: str
+    kind: str
+    """Names the module `actors.<room>.actor` and the class in it."""
+    resources: dict[str, float] = field(default_factory=dict)
+    """Custom Ray resources that place it, for example on a GPU node."""
+
+
+_CLASSES = {
+    "models": ("actors.models.actor", "ModelsActor"),
+    "gateway": ("actors.gateway.actor", "GatewayActor"),
+    "agent": ("actors.agents.actor", "AgentActor"),
+    "coordinator": ("actors.coordinator.actor", "CoordinatorActor"),
+    "intake": ("actors.intake.actor", "IntakeActor"),
+    "projector": ("actors.projector.actor", "ProjectorActor"),
+}
+
+
+def roster(settings: Settings, catalogue: Catalogue) -> tuple[Post, ...]:
+    """Every actor that a platform of these settings has, slowest to start first."""
+    return (
+        Post("models", "models"),
+        Post("projector", "projector"),
+        *(Post(f"gateway-{i}", "gateway") for i in range(settings.gateways)),
+        *(Post(f"coordinator-{i}", "coordinator") for i in range(settings.coordinators)),
+        *(Post(PREFIX + name, "agent") for name in catalogue.agents),
+        Post("intake", "intake"),
+    )
+
+
+class Fleet:
+    """Starts the roster on a Ray that this process is connected to, and finds again what already lives there."""
+
+    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
+        self._settings, self._posts = settings, roster(settings, catalogue)
+        self._handles: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Create every actor that is not there yet; each starts in a process of its own."""
+        for post in self._posts:
+            self._handles[post.name] = self._create(post)
+
+    def _create(self, post: Post) -> Any:
+        import importlib
+
+        import ray
+
+        module, name = _CLASSES[post.kind]
+        actor_class = getattr(importlib.import_module(module), name)
+        return (
+            ray.remote(actor_class)
+            .options(
+                name=post.name,
+                namespace=NAMESPACE,
+                lifetime="detached",
+                get_if_exists=True,
+                # A model call waits, it does not compute: actors share the CPUs that there are.
+                num_cpus=0,
+                resources=post.resources,
+                max_restarts=-1,
+                max_concurrency=64,
+            )
+            .remote(post.name, self._settings.dump())
+        )
+
+    async def ready(self, timeout_s: float) -> list[str]:
+        """Wait for every actor to answer; the names of those that did not in time."""
+        waiting = {name: asyncio.ensure_future(_ready(handle)) for name, handle in self._handles.items()}
+        await asyncio.wait(waiting.values(), timeout=timeout_s)
+        late = [name for name, task in waiting.items() if not task.done() or task.exception() is not None]
+        for task in waiting.values():
+            task.cancel()
+        return late
+
+    async def drain(self, grace_s: float) -> None:
+        """Let every actor finish what is under way, then end it."""
+        import ray
+
+        draining = [asyncio.ensure_future(_drain(h, grace_s)) for h in self._handles.values()]
+        if draining:
+            await asyncio.wait(draining, timeout=grace_s + 2)
+        for handle in self._handles.values():
+            ray.kill(handle, no_restart=True)
+
+
+async def _ready(handle: Any) -> None:
+    await handle.ready.remote()
+
+
+async def _drain(handle: Any, grace_s: float) -> None:
+    await handle.drain.remote(grace_s)

@@ -1,0 +1,1 @@
+"""The gateway: the only one that calls models and spends."""

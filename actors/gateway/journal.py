@@ -1,0 +1,137 @@
+"""The call journal: what was begun, what came of it, so that nothing paid is paid twice.
+
+One entry per `(task, step, hash of the request)`. It is written before a provider is called and after it answered,
+each time only if nobody else wrote in between. Whoever asks again gets the recorded answer. An entry that was begun by
+a gateway that no longer lives is in doubt: nobody can know whether the provider was paid, so it is charged at its
+reservation, marked, and only then tried again.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import nats.errors
+from nats.js.errors import APIError, NotFoundError
+
+from bus.client import Bus
+from bus.codec import decode, encode
+from bus.streams import CALLS
+from bus.subjects import CallJournal
+from bus.tasklog import WRONG_LAST_SEQUENCE
+from schemas.completion import Complete, Completion
+from schemas.errors import BusUnavailable, DevSkyyError
+from schemas.message import Message, Moment
+from schemas.receipt import Call
+
+
+class Entry(Message):
+    """What the journal knows of one call."""
+
+    state: Literal["begun", "ended"]
+    gateway: str
+    """The gateway that wrote this."""
+    began_at: Moment
+    open: Call | None = None
+    """The attempt under way, its cost the reservation; absent once ended."""
+    calls: tuple[Call, ...] = ()
+    """Attempts that are over and were or may have been charged."""
+    completion: Completion | None = None
+    """The recorded answer, once ended."""
+
+
+class Overtaken(DevSkyyError):
+    """Another gateway wrote to this entry since it was read."""
+
+    code = "journal_overtaken"
+    retryable = True
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An entry and its place in the stream; 0 when there is none yet."""
+
+    seq: int
+    entry: Entry | None
+
+
+def key_of(ask: Complete) -> CallJournal:
+    """The call's name: what is asked, not how long or how dearly it may be answered."""
+    asked = ask.model_dump(mode="json", exclude={"deadline_at", "max_cost_usd"})
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:32]
+    return CallJournal(ask.tenant, ask.task_id, ask.step, digest)
+
+
+class JournalStore(Protocol):
+    async def read(self, key: CallJournal) -> Kept: ...
+
+    async def write(self, key: CallJournal, entry: Entry, expected: int) -> int: ...
+
+
+class Journal:
+    """The journal in its JetStream stream, one message per entry."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def read(self, key: CallJournal) -> Kept:
+        """The entry as it is now.
+
+        Raises:
+            BusUnavailable: the stream did not answer.
+        """
+        try:
+            msg = await self._bus.js.get_last_msg(CALLS, str(key), direct=True)
+        except NotFoundError:
+            return Kept(0, None)
+        except (nats.errors.Error, APIError, TimeoutError) as error:
+            raise BusUnavailable(f"the call journal was not read: {error!r}") from error
+        return Kept(msg.seq or 0, decode(await self._bus.blobs.unwrap(msg.data or b"", msg.headers), Entry))
+
+    async def write(self, key: CallJournal, entry: Entry, expected: int) -> int:
+        """Write the entry if its last version lies at `expected` (0: if there is none); return its new place.
+
+        Raises:
+            Overtaken: somebody else wrote.
+            BusUnavailable: whether it was written is unknown; read before calling a provider.
+        """
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(expected)}
+        body = await self._bus.blobs.offload(encode(entry), headers)
+        try:
+            return int((await self._bus.js.publish(str(key), body, headers=headers, timeout=5)).seq)
+        except APIError as error:
+            if error.err_code == WRONG_LAST_SEQUENCE:
+                kept = await self.read(key)
+                if kept.entry == entry:
+                    return kept.seq  # our own write, its acknowledgement lost
+                raise Overtaken(str(key)) from None
+            raise BusUnavailable(f"the call journal was not written: {error!r}") from error
+        except (nats.errors.Error, TimeoutError) as error:
+            kept = await self.read(key)
+            if kept.entry == entry:
+                return kept.seq
+            raise BusUnavailable(f"the call journal was not written: {error!r}") from error
+
+    async def calls_of(self, tenant: str, task_id: str) -> tuple[Call, ...]:
+        """Every attempt of a task that was or may have been charged; one still open stands at its reservation.
+
+        Raises:
+            BusUnavailable: the stream did not answer.
+        """
+        request = {"next_by_subj": CallJournal.of_task(tenant, task_id), "seq": 1, "batch": 1024}
+        found: list[Call] = []
+        async for msg in self._bus.ask_many(f"$JS.API.DIRECT.GET.{CALLS}", json.dumps(request).encode()):
+            if "Status" in (msg.headers or {}):
+                break
+            entry = decode(await self._bus.blobs.load(msg), Entry)
+            found.extend(entry.calls)
+            if entry.open is not None:
+                found.append(in_doubt(entry.open))
+        return tuple(found)
+
+
+def in_doubt(call: Call) -> Call:
+    """An attempt whose outcome nobody can know, charged at its reservation."""
+    return call.model_copy(
+        update={"in_doubt": True, "outcome": "in_doubt", "cost_estimated": bool(call.cost_usd)}
+    )

@@ -1,0 +1,243 @@
+"""Providers: one interface, and who stands behind it."""
+
+import base64
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+
+import httpx
+
+from schemas.completion import ChatMessage
+from schemas.errors import UpstreamError
+from schemas.message import now
+from schemas.service import ServiceSpec
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One call of one service."""
+
+    service: str
+    spec: ServiceSpec
+    api_key: str | None
+    messages: tuple[ChatMessage, ...]
+    temperature: float | None
+    max_tokens: int
+    json_schema: dict[str, Any] | None
+    timeout_s: float
+    request_id: str
+    """Stays the same for one journalled attempt; sent as `Idempotency-Key` to providers that honour it."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a provider answered. Tokens are None where it did not say."""
+
+    text: str
+    model: str
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+class Provider(Protocol):
+    async def complete(self, attempt: Attempt) -> Served:
+        """Raises UpstreamError with what is known of the failure: whether to try again, whether it may have cost."""
+        ...
+
+
+def wire_messages(messages: tuple[ChatMessage, ...]) -> list[dict[str, Any]]:
+    """The conversation in OpenAI's shape, which litellm takes too."""
+    out: list[dict[str, Any]] = []
+    for message in messages:
+        if not message.images:
+            out.append({"role": message.role, "content": message.content})
+            continue
+        parts: list[dict[str, Any]] = [{"type": "text", "text": message.content}]
+        for image in message.images:
+            base64.b64decode(image.base64, validate=True)
+            url = f"data:{image.media_type};base64,{image.base64}"
+            parts.append({"type": "image_url", "image_url": {"url": url}})
+        out.append({"role": message.role, "content": parts})
+    return out
+
+
+class OpenAIProvider:
+    """Any server that speaks OpenAI's chat completions, over one pooled HTTP client."""
+
+    DEFAULT_BASE = "https://api.openai.com/v1"
+
+    def __init__(self) -> None:
+        limits = httpx.Limits(max_connections=2000, max_keepalive_connections=200)
+        self._http = httpx.AsyncClient(limits=limits, follow_redirects=False)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def complete(self, attempt: Attempt) -> Served:
+        service = attempt.service
+        body: dict[str, Any] = {
+            "model": attempt.spec.model.split("/", 1)[1],
+            "messages": wire_messages(attempt.messages),
+            "max_tokens": attempt.max_tokens,
+        }
+        if attempt.temperature is not None:
+            body["temperature"] = attempt.temperature
+        if attempt.json_schema is not None:
+            schema = {"name": "answer", "schema": attempt.json_schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        headers = {"Idempotency-Key": attempt.request_id}
+        if attempt.api_key is not None:
+            headers["Authorization"] = f"Bearer {attempt.api_key}"
+        url = (attempt.spec.api_base or self.DEFAULT_BASE).rstrip("/") + "/chat/completions"
+        timeout = httpx.Timeout(attempt.timeout_s, connect=min(10.0, attempt.timeout_s))
+        try:
+            reply = await self._http.post(url, json=body, headers=headers, timeout=timeout)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise UpstreamError(service, f"cannot be reached ({_name(error)})", again=True) from None
+        except httpx.TimeoutException:
+            reason = f"no answer within {attempt.timeout_s:g} s"
+            raise UpstreamError(service, reason, again=False, spent=None) from None
+        except httpx.HTTPError as error:
+            raise UpstreamError(service, f"the connection broke ({_name(error)})", again=True, spent=None) from None
+        if reply.status_code != 200:
+            raise _refused(service, reply)
+        return _served(service, reply)
+
+
+def _refused(service: str, reply: httpx.Response) -> UpstreamError:
+    reason = f"HTTP {reply.status_code}"
+    try:
+        message = reply.json()["error"]["message"]
+        reason += f" {str(message)[:200]}"
+    except (ValueError, KeyError, TypeError):
+        pass
+    again = reply.status_code in (408, 409, 425, 429) or reply.status_code >= 500
+    return UpstreamError(service, reason, again=again, retry_after_s=retry_after_s(reply.headers.get("retry-after")))
+
+
+def _served(service: str, reply: httpx.Response) -> Served:
+    """Read a 200. What came with it may have been paid for, so a failure here has an unknown cost."""
+
+    def nonsense(reason: str) -> UpstreamError:
+        return UpstreamError(service, reason, again=True, spent=None)
+
+    try:
+        answer = reply.json()
+    except ValueError:
+        kind = reply.headers.get("content-type", "no content type").split(";")[0]
+        raise nonsense(f"a 200 that is no JSON ({kind})") from None
+    if not isinstance(answer, dict):
+        raise nonsense("a 200 that is no chat completion")
+    if isinstance(error := answer.get("error"), dict):
+        raise nonsense(f"a 200 with an error inside: {str(error.get('message'))[:200]}")
+    try:
+        choice = answer["choices"][0]
+        text = choice["message"]["content"]
+    except (KeyError, IndexError, TypeError):
+        raise nonsense("a 200 that is no chat completion") from None
+    if not isinstance(text, str) or not text.strip():
+        raise nonsense("an empty answer")
+    reported = answer.get("usage")
+    usage: dict[str, Any] = reported if isinstance(reported, dict) else {}
+    return Served(
+        text=text,
+        model=str(answer.get("model") or ""),
+        finish_reason=choice.get("finish_reason"),
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+    )
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """Seconds that a `Retry-After` header asks for, in either of its forms; None when it says nothing usable.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - now()).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _name(error: Exception) -> str:
+    return type(error).__name__
+
+
+class LitellmProvider:
+    """Providers with a wire format of their own. litellm costs 2.3 s and 170 MB to import, so it waits for need."""
+
+    async def complete(self, attempt: Attempt) -> Served:
+        import asyncio
+
+        litellm = await asyncio.to_thread(_litellm)
+        kwargs: dict[str, Any] = {}
+        if attempt.json_schema is not None:
+            schema = {"name": "answer", "schema": attempt.json_schema}
+            kwargs["response_format"] = {"type": "json_schema", "json_schema": schema}
+        try:
+            answer = await litellm.acompletion(
+                model=attempt.spec.model,
+                messages=wire_messages(attempt.messages),
+                max_tokens=attempt.max_tokens,
+                temperature=attempt.temperature,
+                api_key=attempt.api_key,
+                api_base=attempt.spec.api_base,
+                timeout=attempt.timeout_s,
+                num_retries=0,
+                max_retries=0,
+                drop_params=True,
+                **kwargs,
+            )
+        except Exception as error:
+            raise self._failure(attempt.service, error) from None
+        usage = answer.get("usage") or {}
+        choice = answer.choices[0]
+        text = choice.message.content
+        if not text:
+            raise UpstreamError(attempt.service, "an empty answer", again=True, spent=None)
+        return Served(
+            text=text,
+            model=str(answer.model or ""),
+            finish_reason=choice.finish_reason,
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            completion_tokens=_count(usage.get("completion_tokens")),
+        )
+
+    @staticmethod
+    def _failure(service: str, error: Exception) -> UpstreamError:
+        """litellm's errors all carry an HTTP status; one without reached no provider's answer."""
+        status = getattr(error, "status_code", None)
+        if not isinstance(status, int):
+            return UpstreamError(service, type(error).__name__, again=False, spent=None)
+        headers = getattr(getattr(error, "response", None), "headers", {}) or {}
+        timed_out = type(error).__name__ == "Timeout"
+        return UpstreamError(
+            service,
+            "no answer in time" if timed_out else f"HTTP {status} {type(error).__name__}",
+            again=not timed_out and (status == 429 or status >= 500),
+            retry_after_s=retry_after_s(headers.get("retry-after")),
+            spent=None if timed_out else False,
+        )
+
+
+def _litellm() -> Any:
+    import os
+
+    # Without this, the import itself asks the network for prices.
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm
+
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    return litellm

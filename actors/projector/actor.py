@@ -1,0 +1,37 @@
+"""The projector actor: keeps tasks in SQL, so that they can be listed and outlive the stream."""
+
+from nats.aio.msg import Msg
+
+from actors.base import Actor
+from actors.projector.projection import TaskProjection
+from bus.client import Endpoint
+from bus.consumer import Puller
+from bus.streams import PROJECTOR
+from bus.tasklog import TaskLog
+from schemas.event import TaskEvent
+from storage import Database, TaskRepository
+
+
+class ProjectorActor(Actor):
+    """Projects the events of all tasks into SQL; it may repeat itself and come late without harm."""
+
+    kind = "projector"
+
+    async def begin(self) -> list[Endpoint]:
+        self._database = Database(self.settings.sql_url)
+        await self._database.migrate()
+        self._tasks = TaskLog(self.bus)
+        self._projection = TaskProjection(TaskRepository(self._database), self._history)
+        self._puller = Puller(self.bus, PROJECTOR, self._on_event, concurrency=16, max_deliveries=100)
+        self.spawn(self._puller.run())
+        return []
+
+    async def end(self, grace_s: float) -> None:
+        await self._puller.stop(grace_s)
+        await self._database.close()
+
+    async def _on_event(self, msg: Msg) -> None:
+        await self._projection.apply(await self._tasks.event_of(msg))
+
+    async def _history(self, tenant: str, task_id: str) -> list[TaskEvent]:
+        return [entry.event for entry in await self._tasks.read(tenant, task_id)]

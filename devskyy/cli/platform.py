@@ -1,0 +1,190 @@
+"""The platform itself: start it, stop it, ask how it is and who is there."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from devskyy.cli.codes import ExitCode
+
+if TYPE_CHECKING:
+    from devskyy.supervisor.state import PlatformState
+    from schemas.health import PlatformStatus
+    from schemas.service import Price
+    from schemas.settings import Settings
+
+STATUS_TIMEOUT_S = 10.0
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def up(
+    detach: Annotated[bool, typer.Option("--detach", help="Return once it is ready, and leave it running.")] = False,
+    first_task: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Run this on the embedded model once ready, and show it.")
+    ] = None,
+) -> None:
+    """Start the platform of this home."""
+    from devskyy.supervisor.launch import up
+    from schemas.settings import Settings
+
+    raise typer.Exit(up(Settings.from_environment(), detach=detach, first_task=first_task))
+
+
+def down() -> None:
+    """Stop all of it, no process left behind."""
+    from devskyy.supervisor.launch import down
+    from schemas.settings import Settings
+
+    raise typer.Exit(down(Settings.from_environment()))
+
+
+def status(as_json: AsJson = False) -> None:
+    """Whether the platform runs and can work. Exit code 0 when ready, else 4."""
+    from devskyy.cli import render
+    from schemas.settings import Settings
+
+    found = platform_status(Settings.from_environment())
+    if as_json:
+        render.document(found)
+    else:
+        up = [f"{sum(agent.state == 'up' for agent in found.agents)} of {len(found.agents)} agents up"]
+        up += [f"{sum(s.state == 'available' for s in found.services)} of {len(found.services)} services available"]
+        render.say(f"ready at {found.http}" if found.ready else str(found.reason))
+        if found.http is not None:
+            render.say(f"  NATS           {found.nats or 'unknown'}")
+            render.say(f"  Ray dashboard  {found.ray_dashboard or 'unknown'}")
+            render.say(f"  {', '.join(up)}")
+        for check in found.actors:
+            render.say(f"  {'ok ' if check.ok else 'NOT'}  {check.name}{f': {check.detail}' if check.detail else ''}")
+    raise typer.Exit(ExitCode.DONE if found.ready else ExitCode.NOT_RUNNING)
+
+
+def agents(as_json: AsJson = False) -> None:
+    """Who is there, in what state, and why not."""
+    from devskyy.cli import render
+    from devskyy.client import Client
+
+    with Client() as client:
+        found = client.agents()
+    if as_json:
+        render.document({"agents": [agent.model_dump(mode="json") for agent in found]})
+        return
+    rows = [
+        (a.name, a.role, a.state, a.serves_now or "nothing", ", ".join(a.services), a.reason)
+        for a in sorted(found, key=lambda agent: agent.name)
+    ]
+    render.table(("Agent", "Role", "State", "Serves now", "Order", "Why"), rows, "no agents")
+
+
+def services(as_json: AsJson = False) -> None:
+    """What can serve a call, at what price, and why not."""
+    from devskyy.cli import render
+    from devskyy.client import Client
+
+    with Client() as client:
+        found = client.services()
+    if as_json:
+        render.document({"services": [service.model_dump(mode="json") for service in found]})
+        return
+    rows = [
+        (s.name, s.model, s.region, s.state, _price(s.price, s.price_unknown_reason), s.reason)
+        for s in sorted(found, key=lambda service: (service.state != "available", service.name))
+    ]
+    render.table(("Service", "Model", "Region", "State", "$ per Mtok, in / out", "Why"), rows, "no services")
+
+
+def nats_url(as_json: AsJson = False) -> None:
+    """A NATS URL with the credentials of an outside client, for any language's client."""
+    from bus.subjects import Submit, TaskEvents
+    from devskyy.cli import render
+    from devskyy.errors import PlatformNotRunning
+    from devskyy.supervisor.state import read_state
+    from schemas.errors import ConfigError
+    from schemas.settings import DEFAULT_TENANT, Settings
+
+    settings = Settings.from_environment()
+    state = read_state(settings.home)
+    if state is None or not state.alive:
+        raise PlatformNotRunning(_http_of(settings), _why_not(state))
+    if state.outside_nats_url is None:
+        rule = "the platform uses a broker of your own; ask its operator for the credentials of an outside client"
+        raise ConfigError("environment", "DEVSKYY_NATS_URL", rule)
+    if not as_json:
+        render.say(state.outside_nats_url)
+        return
+    every_event = f"{TaskEvents.of_task(DEFAULT_TENANT, 'x').removesuffix('.x.>')}.>"
+    render.document(
+        {
+            "url": state.outside_nats_url,
+            "tenant": DEFAULT_TENANT,
+            "submit": str(Submit(DEFAULT_TENANT)),
+            "events": every_event,
+        }
+    )
+
+
+def version(as_json: AsJson = False) -> None:
+    """The version of this program."""
+    import devskyy
+    from devskyy.cli import render
+
+    if as_json:
+        render.document({"version": devskyy.__version__})
+    else:
+        render.say(f"devskyy {devskyy.__version__}")
+
+
+def platform_status(settings: "Settings") -> "PlatformStatus":
+    """What is recorded of the platform of this home, and what it says itself. Not running is an answer."""
+    import os
+
+    from devskyy.client import Client
+    from devskyy.supervisor.state import read_state
+    from schemas.errors import DevSkyyError
+    from schemas.health import PlatformStatus
+
+    state = read_state(settings.home)
+    alive = state if state is not None and state.alive else None
+    stated = os.environ.get("DEVSKYY_URL")
+    found = PlatformStatus(
+        ready=False,
+        http=stated or (alive.http if alive else None),
+        nats=_without_credentials(alive.nats_url) if alive else None,
+        ray_dashboard=alive.ray_dashboard if alive else None,
+        home=str(settings.home),
+    )
+    if found.http is None:
+        return found.model_copy(update={"reason": f"not running: {_why_not(state)}"})
+    try:
+        with Client(found.http, timeout_s=STATUS_TIMEOUT_S, retries=0) as client:
+            health = client.health()
+            found = found.model_copy(update={"actors": health.checks, "ready": health.status == "ready"})
+            found = found.model_copy(update={"agents": client.agents(), "services": client.services()})
+    except DevSkyyError as error:
+        recorded = f" ({alive.phase}: {alive.detail})" if alive and alive.detail and not stated else ""
+        return found.model_copy(update={"ready": False, "reason": str(error).partition("\n")[0] + recorded})
+    if not found.ready:
+        failing = [f"{check.name}: {check.detail or 'not ok'}" for check in health.checks if not check.ok]
+        found = found.model_copy(update={"reason": f"not ready: {'; '.join(failing) or 'no check says why'}"})
+    return found
+
+
+def _why_not(state: "PlatformState | None") -> str:
+    if state is None:
+        return "none runs in this home"
+    return "it ended without being stopped; `devskyy up` cleans up first"
+
+
+def _http_of(settings: "Settings") -> str:
+    return f"http://{settings.http_host}:{settings.http_port}"
+
+
+def _without_credentials(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
+def _price(price: "Price | None", reason: str | None) -> str:
+    if price is None:
+        return f"unknown ({reason or 'no reason was given'})"
+    return f"{price.input_per_mtok:g} / {price.output_per_mtok:g}"

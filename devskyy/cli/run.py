@@ -1,0 +1,155 @@
+"""`devskyy run`: hand in a task, show how it goes, print its answer and receipt. Ctrl-C cancels the task."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from devskyy.cli.codes import ExitCode
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from devskyy.cli.render import Progress
+    from devskyy.client import AsyncClient
+    from devskyy.wire import TaskOptions
+    from schemas.task import Task
+
+CANCEL_S = 5.0
+"""How long a cancelled task may take to say what was spent."""
+
+TierName = Literal["simple", "moderate", "complex", "mega"]
+
+
+def run(
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT|-", help="What is to be done; - reads it from stdin.")],
+    tier: Annotated[TierName | None, typer.Option(help="Fix the shape of the team. Left out: chosen for you.")] = None,
+    max_cost_usd: Annotated[float | None, typer.Option(min=0, help="Spend no more than this.")] = None,
+    min_quality: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Ask for this overall quality, 0 to 1; exit code 5 if missed.")
+    ] = None,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds until the task fails.")] = None,
+    agents: Annotated[int | None, typer.Option(min=1, help="The team's size within its shape.")] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, readable=True, metavar="PATH", help="A file to work on; repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole task as JSON.")] = False,
+) -> None:
+    """Run one task and print its answer with the receipt."""
+    import asyncio
+
+    from devskyy.cli import render
+    from devskyy.cli.inputs import read_inputs
+    from devskyy.client import AsyncClient
+    from devskyy.wire import task_request
+    from schemas.errors import Cancelled
+
+    options: TaskOptions = {
+        "tier": tier,
+        "max_cost_usd": max_cost_usd,
+        "min_quality": min_quality,
+        "timeout_s": timeout,
+        "agents": agents,
+    }
+    if file:
+        options["inputs"] = read_inputs(file)
+    text = _stdin() if prompt == "-" else prompt
+    task_request(text, options)  # what is wrong with it can be said without a platform
+
+    async def carry_out() -> "Task":
+        async with AsyncClient() as client:
+            with render.Progress() as progress:
+                return await _carry_out(client, text, options, progress)
+
+    try:
+        task = asyncio.run(carry_out())
+    except asyncio.CancelledError:
+        raise Cancelled(
+            "this command", "Ctrl-C, twice; the task may still be running: see `devskyy tasks list`"
+        ) from None
+    render.task(task, as_json, min_quality=min_quality)
+    raise typer.Exit(_exit_code(task, min_quality))
+
+
+async def _carry_out(client: "AsyncClient", prompt: str, options: "TaskOptions", progress: "Progress") -> "Task":
+    """The task as it ended; after a Ctrl-C that the platform does not confirm in time, as it stands."""
+    import asyncio
+
+    from devskyy.wire import Waiting, ended_task
+    from schemas.errors import Cancelled
+
+    submitting = asyncio.create_task(client.submit(prompt, **options))
+
+    async def follow() -> "Task":
+        waiting = Waiting(options)
+        accepted = await submitting
+        async for event in client.events(accepted.task_id, timeout_s=waiting.remaining_s):
+            progress.event(event)
+            if task := ended_task(event):
+                return task
+        return await client.task(accepted.task_id)
+
+    following = asyncio.create_task(follow())
+    first = _on_ctrl_c(asyncio.current_task())
+    try:
+        news: set[asyncio.Future[Any]] = {following, first}
+        await asyncio.wait(news, return_when=asyncio.FIRST_COMPLETED)
+        if following.done():
+            return await following
+        progress.say("cancelling; Ctrl-C again leaves at once")
+        task = None
+        try:
+            async with asyncio.timeout(CANCEL_S):
+                accepted = await asyncio.shield(submitting)
+                task = await client.cancel(accepted.task_id)
+                return task if task.ended else await following
+        except TimeoutError:
+            if task is None:
+                raise Cancelled("this command", "Ctrl-C; the platform has not confirmed that the task ends") from None
+            progress.say(f"not confirmed within {CANCEL_S:g} s; see `devskyy tasks show {task.task_id}`")
+            return task
+    finally:
+        following.cancel()
+        submitting.cancel()
+        await asyncio.gather(following, submitting, return_exceptions=True)
+
+
+def _on_ctrl_c(work: "asyncio.Task[Task] | None") -> "asyncio.Future[None]":
+    """Done at the first Ctrl-C; the second cancels `work`."""
+    import asyncio
+    import signal
+
+    loop = asyncio.get_running_loop()
+    first: asyncio.Future[None] = loop.create_future()
+
+    def hit() -> None:
+        if not first.done():
+            first.set_result(None)
+        elif work is not None:
+            work.cancel()
+
+    loop.add_signal_handler(signal.SIGINT, hit)
+    return first
+
+
+def _stdin() -> str:
+    from schemas.errors import InvalidRequest
+
+    try:
+        return sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("prompt", f"stdin is not UTF-8 text: {error.reason} at byte {error.start}") from None
+
+
+def _exit_code(task: "Task", min_quality: float | None) -> ExitCode:
+    match task.status:
+        case "completed" if min_quality is not None and not (task.quality and task.quality.met):
+            return ExitCode.UNDER_QUALITY
+        case "completed":
+            return ExitCode.DONE
+        case "failed":
+            return ExitCode.FAILED
+        case _:
+            return ExitCode.CANCELLED

@@ -1,0 +1,318 @@
+"""The Python SDK: one client for ordinary code, one for `async` code, with the same verbs."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, Generator
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import httpx
+
+from devskyy import wire
+from devskyy.errors import StillRunning
+from devskyy.sse import Following
+from devskyy.wire import Patience, Retries, TaskOptions, Verb
+from schemas.agent import AgentStatus
+from schemas.health import Health
+from schemas.service import ServiceStatus
+from schemas.task import Status, Task, TaskAccepted, TaskList
+
+__all__ = ["AsyncClient", "Client"]
+
+T = TypeVar("T")
+Event = dict[str, Any]
+
+
+class _Base:
+    """What both clients know, and neither does."""
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout_s: float = 30.0,
+        retries: int = 4,
+        outage_s: float = 60.0,
+    ) -> None:
+        """
+        Args:
+            base_url: left out: `DEVSKYY_URL`, or the platform that runs in `DEVSKYY_HOME`, or http://127.0.0.1:8000.
+            api_key: left out: `DEVSKYY_API_KEY`. Sent as a bearer token.
+            timeout_s: the longest silence of the platform within one request.
+            retries: how often a request is repeated when the connection fails or the platform says "not now". A task
+                is never started twice: each carries an idempotency key.
+            outage_s: how long a platform that has gone may take to come back while a task's events are followed.
+
+        Raises:
+            ConfigError: the address or the environment cannot be used.
+        """
+        self.base_url = wire.platform_url(base_url)
+        self._patience = Patience(timeout_s, retries, outage_s)
+        self._open(wire.connection_options(self.base_url, api_key, timeout_s))
+
+    def _open(self, options: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.base_url!r})"
+
+    def _following(self, task_id: str, after: int, timeout_s: float | None) -> Following:
+        return Following(task_id, after, timeout_s, self._patience, url=self.base_url)
+
+
+class Client(_Base):
+    """A platform to ordinary code. Verbs raise the errors of `devskyy.errors`."""
+
+    _http: httpx.Client
+
+    def _open(self, options: dict[str, Any]) -> None:
+        self._http = httpx.Client(**options)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    # Tasks
+
+    def submit(
+        self, prompt: str, *, idempotency_key: str | None = None, **options: Unpack[TaskOptions]
+    ) -> TaskAccepted:
+        """Hand in a task: it is on the platform's disk when this returns.
+
+        Args:
+            idempotency_key: a key of your own makes a repeat of this call return the first task, in any process.
+        """
+        return wire.accepted(self._send(wire.submit(prompt, options, idempotency_key)))
+
+    def wait(self, task_id: str, timeout_s: float | None = None) -> Task:
+        """The task once it has ended, however it did.
+
+        Raises:
+            StillRunning: it has not within `timeout_s`, and goes on.
+        """
+        try:
+            with contextlib.closing(self.events(task_id, timeout_s=timeout_s)) as events:
+                for event in events:
+                    if task := wire.ended_task(event):
+                        return task
+        except StillRunning:
+            if not (task := self.task(task_id)).ended:
+                raise
+            return task
+        return self.task(task_id)
+
+    def run(
+        self,
+        prompt: str,
+        *,
+        check: bool = True,
+        patience_s: float | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> Task:
+        """Hand in a task and wait for its end.
+
+        Args:
+            check: false returns a failed or cancelled task instead of raising it.
+            patience_s: how long to wait; left out, until a minute after the task's own deadline.
+
+        Raises:
+            TaskFailed, TaskCancelled: it ended without an answer; the error carries the task.
+            StillRunning: it has not ended within `patience_s`, and goes on.
+        """
+        waiting = wire.Waiting(options, patience_s)
+        reply = self._send(wire.submit(prompt, options, idempotency_key, waiting.hold_s))
+        task = reply if isinstance(reply, Task) else self.wait(reply.task_id, waiting.remaining_s)
+        return wire.checked(task) if check else task
+
+    def task(self, task_id: str) -> Task:
+        """The task as it stands."""
+        return self._send(wire.task(task_id))
+
+    def tasks(self, limit: int | None = None, cursor: str | None = None, status: Status | None = None) -> TaskList:
+        """One page of tasks, newest first; its `next` is the cursor of the page after it."""
+        return self._send(wire.tasks(limit, cursor, status))
+
+    def events(self, task_id: str, after: int = 0, *, timeout_s: float | None = None) -> Generator[Event]:
+        """The task's events with a number above `after`, each once, as they happen; the last one ends the iteration.
+
+        A connection that drops is taken up again where it was.
+
+        Raises:
+            StillRunning: the task has not ended within `timeout_s`.
+        """
+        following = self._following(task_id, after, timeout_s)
+        while not following.ended:
+            try:
+                with self._http.stream(**following.arguments()) as reply:
+                    if reply.status_code != 200:
+                        reply.read()
+                        delay_s = following.refused(reply)
+                    else:
+                        for chunk in reply.iter_bytes():
+                            yield from following.take(chunk)
+                            if following.ended or following.in_a_hurry:
+                                break
+                        delay_s = following.closed()
+                        if following.brought_nothing:
+                            following.found(self.task(task_id))
+            except httpx.TransportError as error:
+                delay_s = following.broke(error)
+            if not following.ended:
+                time.sleep(delay_s)
+
+    def cancel(self, task_id: str) -> Task:
+        """Ask for the task's end; it has ended when `wait` returns. A task that has ended already stays as it is."""
+        return self._send(wire.cancel(task_id))
+
+    # The platform
+
+    def agents(self) -> tuple[AgentStatus, ...]:
+        return self._send(wire.agents())
+
+    def services(self) -> tuple[ServiceStatus, ...]:
+        return self._send(wire.services())
+
+    def health(self) -> Health:
+        """Whether the platform can work, part by part."""
+        return self._send(wire.health())
+
+    def _send(self, verb: Verb[T]) -> T:
+        retries = Retries(self._patience.retries)
+        while True:
+            outcome = self._try(verb)
+            if (delay_s := retries.delay_s(outcome, verb)) is None:
+                return verb.result(outcome, self.base_url)
+            time.sleep(delay_s)
+
+    def _try(self, verb: Verb[Any]) -> httpx.Response | httpx.TransportError:
+        try:
+            return self._http.request(**verb.arguments(self._patience.timeout_s))
+        except httpx.TransportError as error:
+            return error
+
+
+class AsyncClient(_Base):
+    """A platform to `async` code: `Client`'s verbs, to await."""
+
+    _http: httpx.AsyncClient
+
+    def _open(self, options: dict[str, Any]) -> None:
+        self._http = httpx.AsyncClient(**options)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # Tasks
+
+    async def submit(
+        self, prompt: str, *, idempotency_key: str | None = None, **options: Unpack[TaskOptions]
+    ) -> TaskAccepted:
+        """As `Client.submit`."""
+        return wire.accepted(await self._send(wire.submit(prompt, options, idempotency_key)))
+
+    async def wait(self, task_id: str, timeout_s: float | None = None) -> Task:
+        """As `Client.wait`."""
+        try:
+            async with contextlib.aclosing(self.events(task_id, timeout_s=timeout_s)) as events:
+                async for event in events:
+                    if task := wire.ended_task(event):
+                        return task
+        except StillRunning:
+            if not (task := await self.task(task_id)).ended:
+                raise
+            return task
+        return await self.task(task_id)
+
+    async def run(
+        self,
+        prompt: str,
+        *,
+        check: bool = True,
+        patience_s: float | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[TaskOptions],
+    ) -> Task:
+        """As `Client.run`. Cancelling this call leaves the task running."""
+        waiting = wire.Waiting(options, patience_s)
+        reply = await self._send(wire.submit(prompt, options, idempotency_key, waiting.hold_s))
+        task = reply if isinstance(reply, Task) else await self.wait(reply.task_id, waiting.remaining_s)
+        return wire.checked(task) if check else task
+
+    async def task(self, task_id: str) -> Task:
+        """As `Client.task`."""
+        return await self._send(wire.task(task_id))
+
+    async def tasks(
+        self, limit: int | None = None, cursor: str | None = None, status: Status | None = None
+    ) -> TaskList:
+        """As `Client.tasks`."""
+        return await self._send(wire.tasks(limit, cursor, status))
+
+    async def events(self, task_id: str, after: int = 0, *, timeout_s: float | None = None) -> AsyncGenerator[Event]:
+        """As `Client.events`."""
+        following = self._following(task_id, after, timeout_s)
+        while not following.ended:
+            try:
+                async with self._http.stream(**following.arguments()) as reply:
+                    if reply.status_code != 200:
+                        await reply.aread()
+                        delay_s = following.refused(reply)
+                    else:
+                        async for chunk in reply.aiter_bytes():
+                            for event in following.take(chunk):
+                                yield event
+                            if following.ended or following.in_a_hurry:
+                                break
+                        delay_s = following.closed()
+                        if following.brought_nothing:
+                            following.found(await self.task(task_id))
+            except httpx.TransportError as error:
+                delay_s = following.broke(error)
+            if not following.ended:
+                await asyncio.sleep(delay_s)
+
+    async def cancel(self, task_id: str) -> Task:
+        """As `Client.cancel`."""
+        return await self._send(wire.cancel(task_id))
+
+    # The platform
+
+    async def agents(self) -> tuple[AgentStatus, ...]:
+        return await self._send(wire.agents())
+
+    async def services(self) -> tuple[ServiceStatus, ...]:
+        return await self._send(wire.services())
+
+    async def health(self) -> Health:
+        """As `Client.health`."""
+        return await self._send(wire.health())
+
+    async def _send(self, verb: Verb[T]) -> T:
+        retries = Retries(self._patience.retries)
+        while True:
+            outcome = await self._try(verb)
+            if (delay_s := retries.delay_s(outcome, verb)) is None:
+                return verb.result(outcome, self.base_url)
+            await asyncio.sleep(delay_s)
+
+    async def _try(self, verb: Verb[Any]) -> httpx.Response | httpx.TransportError:
+        try:
+            return await self._http.request(**verb.arguments(self._patience.timeout_s))
+        except httpx.TransportError as error:
+            return error

@@ -1,0 +1,191 @@
+"""A task's events as they come in, over as many connections as it takes. Knows no connection: both clients share it."""
+
+import json
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+import httpx
+
+from devskyy.errors import BadReply, StillRunning
+from devskyy.wire import CONNECT_S, NOT_NOW, Patience, backoff_s, error_of, events_path, retry_after_s
+from schemas.event import TERMINAL
+from schemas.task import Task
+
+NEAR_S = 0.25
+"""A wait may end this much later than it was asked to."""
+
+
+@dataclass(frozen=True)
+class ServerEvent:
+    """One event of the wire format, whole."""
+
+    id: str | None
+    name: str
+    data: str
+
+
+class SseParser:
+    """Bytes in, whole events out. An event that a cut connection left unfinished is never seen.
+
+    Lines end in LF, CRLF or CR only: a text may well hold the other characters that Python's `splitlines` splits at.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._id: str | None = None
+        self._name = ""
+        self._data: list[str] = []
+
+    def feed(self, chunk: bytes) -> list[ServerEvent]:
+        self._rest += chunk
+        events = []
+        *lines, self._rest = self._lines()
+        for line in lines:
+            if not line:
+                if self._data:
+                    events.append(ServerEvent(self._id, self._name or "message", "\n".join(self._data)))
+                self._name, self._data = "", []
+            else:
+                self._field(line.decode(errors="replace"))
+        return events
+
+    def _lines(self) -> list[bytes]:
+        whole, held = self._rest, b""
+        if whole.endswith(b"\r"):  # its line feed may be in the next chunk
+            whole, held = whole[:-1], b"\r"
+        lines = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        lines[-1] += held
+        return lines
+
+    def _field(self, line: str) -> None:
+        name, _, value = line.removeprefix("\ufeff").partition(":")
+        value = value.removeprefix(" ")
+        match name:
+            case "id":
+                self._id = value
+            case "event":
+                self._name = value
+            case "data":
+                self._data.append(value)
+            case _:
+                pass  # a comment such as a heartbeat, or a field of the future
+
+
+class Following:
+    """Where to resume a task's events, when to stop, and how long to wait for a platform that has gone.
+
+    Args:
+        after: the last event already known; 0 for none.
+        timeout_s: patience with the task; None for as long as it takes.
+        patience: with the platform.
+        url: its address, for errors.
+    """
+
+    def __init__(self, task_id: str, after: int, timeout_s: float | None, patience: Patience, *, url: str) -> None:
+        self.ended = False
+        self._task_id, self._url = task_id, url
+        self._last, self._news = after, False
+        self._timeout_s = timeout_s
+        self._deadline = None if timeout_s is None else monotonic() + timeout_s
+        self._patience = patience
+        self._read_s = patience.timeout_s
+        self._heard_at: float | None = None
+        self._failed = 0
+        self._over = False
+        self._parser = SseParser()
+
+    # A connection
+
+    def arguments(self) -> dict[str, Any]:
+        """For `httpx`'s `stream`: the next connection."""
+        self._parser, self._news = SseParser(), False
+        self._read_s = min(self._patience.timeout_s, max(self._remaining_s, 0.01))
+        headers = {"accept": "text/event-stream"}
+        if self._last:
+            headers["last-event-id"] = str(self._last)
+        timeout = httpx.Timeout(self._patience.timeout_s, connect=min(CONNECT_S, self._read_s), read=self._read_s)
+        return {"method": "GET", "url": events_path(self._task_id), "headers": headers, "timeout": timeout}
+
+    def take(self, chunk: bytes) -> list[dict[str, Any]]:
+        """The events that these bytes complete, each once."""
+        self._heard_at, self._failed = monotonic(), 0
+        return [event for raw in self._parser.feed(chunk) if (event := self._event(raw)) is not None]
+
+    @property
+    def in_a_hurry(self) -> bool:
+        """Whether the deadline comes before this connection would notice: take a new one, with a shorter timeout."""
+        return self._remaining_s + NEAR_S < self._read_s
+
+    # Between connections
+
+    def refused(self, reply: httpx.Response) -> float:
+        """Seconds until the next connection, after a reply that is no stream.
+
+        Raises:
+            ApiError, PlatformNotRunning, BadReply: there will be none.
+            StillRunning: the time is up.
+        """
+        error = error_of(reply, self._url)
+        if reply.status_code not in NOT_NOW:
+            raise error
+        asked_s = retry_after_s(reply.headers.get("retry-after"))
+        return self._next_s(error, asked_s)
+
+    def broke(self, error: httpx.TransportError) -> float:
+        """Seconds until the next connection, after one that failed; raises as `refused` does."""
+        return self._next_s(error_of(error, self._url), None)
+
+    def closed(self) -> float:
+        """Seconds until the next connection, after one that ended in order; raises as `refused` does."""
+        if self.ended or (self.in_a_hurry and self._remaining_s > 0):
+            return 0.0
+        return self._next_s(BadReply(self._url, f"the events of {self._task_id} end, and the task does not"), None)
+
+    @property
+    def brought_nothing(self) -> bool:
+        """Whether the connection had no news and is over: ask whether the task is."""
+        return not (self._news or self.ended or self.in_a_hurry)
+
+    def found(self, task: Task) -> None:
+        """What was found on asking. If the task has ended, one more connection gets what came in between; if that
+        brings nothing either, there is nothing more to come."""
+        self.ended = task.ended and self._over
+        self._over = task.ended
+
+    def _next_s(self, error: Exception, asked_s: float | None) -> float:
+        remaining_s = self._remaining_s
+        if remaining_s <= 0:
+            assert self._timeout_s is not None
+            raise StillRunning(self._task_id, self._timeout_s)
+        if self._heard_at is None:
+            in_vain = self._failed >= self._patience.retries
+        else:
+            in_vain = monotonic() - self._heard_at > self._patience.outage_s
+        if in_vain:
+            raise error
+        delay_s = backoff_s(self._failed) if asked_s is None else asked_s
+        self._failed += 1
+        return min(delay_s, remaining_s)
+
+    @property
+    def _remaining_s(self) -> float:
+        return float("inf") if self._deadline is None else self._deadline - monotonic()
+
+    def _event(self, raw: ServerEvent) -> dict[str, Any] | None:
+        number = int(raw.id) if raw.id and raw.id.isdecimal() else None
+        if number is not None and number <= self._last:
+            return None
+        try:
+            event = json.loads(raw.data)
+        except ValueError as error:
+            raise BadReply(self._url, f"an event of {self._task_id} is no JSON: {error}") from None
+        if not isinstance(event, dict):
+            raise BadReply(self._url, f"an event of {self._task_id} is no JSON object")
+        event.setdefault("event", raw.name)
+        if number is not None:
+            self._last = number
+            event.setdefault("seq", number)
+        self._news = True
+        self.ended = event["event"] in TERMINAL
+        return event

@@ -1,0 +1,93 @@
+"""The host: the process that is connected to Ray, and starts Serve and the fleet on it.
+
+Run by the supervisor as `python -m devskyy.supervisor.host ADDRESS`, with the settings on standard input. It says on
+standard output, one JSON line each, what it waits for; it ends when Ray ends, and the supervisor starts both anew.
+"""
+
+import asyncio
+import json
+import sys
+import threading
+from typing import Any
+
+import structlog
+
+from bus import logs
+from schemas.settings import Settings
+
+DRAIN_S = 5.0
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    settings = Settings.load(sys.stdin.readline())
+    logs.configure(settings.home / "logs", "host", settings.log_level)
+    asyncio.run(_run(sys.argv[1], settings))
+
+
+def _hear_stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Wait for the supervisor's word. When the supervisor is killed, the platform goes on until the next start."""
+    if sys.stdin.readline().strip() == "stop":
+        loop.call_soon_threadsafe(stop.set)
+
+
+def _say(**what: Any) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+async def _run(address: str, settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    threading.Thread(target=_hear_stop, args=(loop, stop), name="stop", daemon=True).start()
+    _say(waiting="ray")
+    fleet = await asyncio.to_thread(_begin, address, settings)
+    _say(waiting="actors")
+    while late := await fleet.ready(timeout_s=5):
+        _say(waiting="actors: " + ", ".join(late))
+    _say(ready=True)
+    log.info("ready")
+    await stop.wait()
+    log.info("draining")
+    await fleet.drain(DRAIN_S)
+
+
+def _begin(address: str, settings: Settings) -> Any:
+    import ray
+
+    from actors.catalogue import load
+    from actors.fleet import NAMESPACE, Fleet
+    from serve.deployment import run
+
+    _connect(ray, address, NAMESPACE, local=settings.ray_address is None)
+    fleet = Fleet(settings, load(settings.config))
+    # Serve takes its seconds waiting for its own actors; the fleet's start beside them.
+    serving: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            run(settings)
+        except BaseException as error:
+            serving.append(error)
+
+    thread = threading.Thread(target=serve, name="serve")
+    thread.start()
+    fleet.start()
+    _say(waiting="serve")
+    thread.join()
+    if serving:
+        raise serving[0]
+    return fleet
+
+
+def _connect(ray: Any, address: str, namespace: str, local: bool) -> None:
+    """Connect to the cluster; a local head may still be starting, so its supervisor waited for its port."""
+    options: dict[str, Any] = {"namespace": namespace, "log_to_driver": False, "logging_level": "ERROR"}
+    if local:
+        options["_node_ip_address"] = "127.0.0.1"
+    ray.init(address=address, **options)
+
+
+if __name__ == "__main__":
+    main()

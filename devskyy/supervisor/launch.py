@@ -1,0 +1,124 @@
+"""`up` and `down`: start a platform in this process or beside it, and end it."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+
+from rich.console import Console
+
+from devskyy.supervisor import processes
+from devskyy.supervisor.state import PlatformState, clear_state, read_state
+from devskyy.supervisor.supervisor import Supervisor, check, check_port, tail
+from schemas.errors import StartError
+from schemas.settings import Settings
+
+READY_S = 180.0
+DOWN_S = 45.0
+
+console = Console(stderr=True)
+
+
+def up(settings: Settings, *, detach: bool, first_task: str | None = None) -> int:
+    """Start the platform; stay until Ctrl-C, or return once it is ready with `detach`.
+
+    Raises:
+        StartError, ConfigError: it cannot start here; nothing is left running.
+    """
+    check(settings)
+    return _detached(settings) if detach else _foreground(settings, first_task)
+
+
+def down(settings: Settings) -> int:
+    """End all of this home's platform, also what a killed supervisor left; 4 when nothing ran."""
+    state = read_state(settings.home)
+    alive = state is not None and state.alive
+    if state is not None and alive:
+        console.print(f"stopping the platform at {state.http} …")
+        processes.interrupt(state.pid)
+        processes.wait_gone(state.pid, DOWN_S)
+    left = processes.end_home(settings.home)
+    clear_state(settings.home)
+    if not alive and not left:
+        console.print("nothing runs with this home")
+        return 4
+    console.print("stopped")
+    return 0
+
+
+def _detached(settings: Settings) -> int:
+    began = time.monotonic()
+    state = read_state(settings.home)
+    if state is not None and state.alive:
+        raise StartError(f"a platform runs already at {state.http}", "use it, or end it with `devskyy down`")
+    logs = settings.home / "logs"
+    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    output = logs / "supervisor.out"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "devskyy.supervisor"],
+            env={**os.environ, "DEVSKYY_HOME": str(settings.home), "DEVSKYY_HTTP_PORT": str(settings.http_port)},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    with console.status("starting") as status:
+        while time.monotonic() - began < READY_S:
+            state = read_state(settings.home)
+            if process.poll() is not None:
+                cause = tail(output) or f"the supervisor ended with code {process.returncode}"
+                cause, _, remedy = cause.partition("\n  remedy: ")
+                raise StartError(cause, remedy or f"read {logs}")
+            if state is not None and state.pid == process.pid:
+                status.update(_line(state))
+                if state.phase == "ready":
+                    break
+            time.sleep(0.05)
+        else:
+            processes.interrupt(process.pid)
+            process.wait(DOWN_S)
+            raise StartError(f"not ready within {READY_S:g} s", f"read the logs in {logs}")
+    console.print(f"ready in {time.monotonic() - began:.1f} s")
+    _print_urls(state)
+    return 0
+
+
+def _line(state: PlatformState) -> str:
+    return f"{state.phase}: {state.detail}" if state.detail else state.phase
+
+
+def _print_urls(state: PlatformState) -> None:
+    console.print(f"  http           {state.http}  (API documentation: {state.http}/docs)")
+    if state.ray_dashboard:
+        console.print(f"  ray dashboard  {state.ray_dashboard}")
+    console.print("  nats           `devskyy nats-url` prints a URL for outside clients")
+
+
+def _foreground(settings: Settings, first_task: str | None) -> int:
+    check_port_unless_ours(settings)
+    began = time.monotonic()
+    with console.status("starting") as status:
+        seen: list[str] = []
+
+        def on_state(state: PlatformState) -> None:
+            status.update(f"{_line(state)}  ·  {time.monotonic() - began:.0f} s  ·  Ctrl-C stops everything")
+            if state.phase == "ready" and not seen:
+                seen.append(state.phase)
+                console.print(f"ready in {time.monotonic() - began:.1f} s")
+                _print_urls(state)
+                if first_task:
+                    # A process of its own, so that the supervisor never waits for it.
+                    command = [sys.executable, "-m", "devskyy", "run", first_task]
+                    subprocess.Popen(command, env={**os.environ, "DEVSKYY_HOME": str(settings.home)})
+
+        asyncio.run(Supervisor(settings, on_state).run())
+    console.print("stopped")
+    return 0
+
+
+def check_port_unless_ours(settings: Settings) -> None:
+    """A port held by an orphan of this very home is freed by the start; held by anybody else, it is refused."""
+    if not processes.of_home(settings.home):
+        check_port(settings)

@@ -1,0 +1,120 @@
+"""Processes of a platform, found by the mark that every one inherits, and ended by their ids.
+
+A recorded pid says nothing about the children that a dead process left behind: Ray's workers, its HAProxy. Each
+process of a platform carries the platform's instance and home in its environment instead, so that exactly those are
+found, whoever started them and whatever became of their parents. The supervisor itself is recorded by pid and start
+time; a process's id is used together with its start time, so that a reused id is never ended.
+
+Some of Ray's own processes write their title over their environment. They stay in the session that their supervisor
+started them in, so those sessions are recorded too: the kernel does not reuse a session's id while anybody is in it.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import psutil
+
+MARK = "DEVSKYY_PLATFORM_INSTANCE"
+HOME_MARK = "DEVSKYY_PLATFORM_HOME"
+
+
+def marks(instance: str, home: Path) -> dict[str, str]:
+    """What the children of a supervisor get into their environment."""
+    return {MARK: instance, HOME_MARK: str(home)}
+
+
+def _sessions_file(home: Path) -> Path:
+    return home / "run" / "sessions.jsonl"
+
+
+def record_session(home: Path, instance: str, leader: int) -> None:
+    """Write down a session that a supervisor started."""
+    with contextlib.suppress(psutil.Error), _sessions_file(home).open("a") as file:
+        started = psutil.Process(leader).create_time()
+        file.write(json.dumps({"instance": instance, "session": leader, "started": started}) + "\n")
+
+
+def _sessions(home: Path) -> dict[int, tuple[str, float]]:
+    found: dict[int, tuple[str, float]] = {}
+    with contextlib.suppress(OSError):
+        for line in _sessions_file(home).read_text().splitlines():
+            with contextlib.suppress(ValueError, KeyError):
+                entry = json.loads(line)
+                found[entry["session"]] = (entry["instance"], entry["started"])
+    return found
+
+
+def _instance_of(process: psutil.Process, home: Path, sessions: dict[int, tuple[str, float]]) -> str | None:
+    """The instance of this home's platforms that a process belongs to, if any."""
+    environment = process.environ()
+    if environment.get(HOME_MARK) == str(home):
+        return environment.get(MARK)
+    instance, started = sessions.get(os.getsid(process.pid), (None, 0.0))
+    return instance if process.create_time() >= started - 1 else None
+
+
+def of_home(home: Path, besides: str | None = None) -> list[psutil.Process]:
+    """Living processes of platforms of this home; those of the instance `besides` are left out."""
+    found = []
+    me = psutil.Process()
+    spared = {me.pid, *(parent.pid for parent in me.parents())}
+    sessions = _sessions(home)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            instance = _instance_of(process, home, sessions)
+            living = process.pid not in spared and process.status() != psutil.STATUS_ZOMBIE
+            if instance is not None and instance != besides and living:
+                found.append(process)
+    return found
+
+
+def end(processes: list[psutil.Process], grace_s: float = 5.0) -> None:
+    """Ask each to end, wait, and kill what is left. psutil checks the start time before it signals."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=grace_s)
+    kill(alive)
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(processes, timeout=5)
+
+
+def end_home(home: Path, besides: str | None = None, grace_s: float = 5.0) -> int:
+    """End every process of this home's platforms; how many there were.
+
+    Killing one may let its parent start another: it looks again until there are none, for at most ten rounds.
+    """
+    ended = 0
+    for _ in range(10):
+        left = of_home(home, besides)
+        if not left:
+            _sessions_file(home).unlink(missing_ok=True)
+            break
+        ended += len(left)
+        end(left, grace_s)
+        grace_s = min(grace_s, 1.0)
+    return ended
+
+
+def wait_gone(pid: int, timeout_s: float) -> bool:
+    """Whether a process ends within the time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def interrupt(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)

@@ -1,0 +1,435 @@
+"""The supervisor: owns nats-server, Ray, Serve and the fleet of one home; restarts what dies, ends exactly its own."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import structlog
+
+from bus import logs, server
+from bus.client import Bus
+from devskyy.supervisor import ports, processes, ray_head
+from devskyy.supervisor.state import Phase, PlatformState, clear_state, state_path, write_state
+from schemas.errors import DevSkyyError, StartError
+from schemas.message import now
+from schemas.settings import DEFAULT_TENANT, Settings
+
+log = structlog.get_logger()
+
+WATCH_S = 1.0
+RESTART_PAUSE_S = 0.5
+HTTP_PATIENCE_S = 20.0
+"""Serve heals its own replicas and proxies; a door shut for longer than this means that Ray itself is started anew."""
+DRAIN_PATIENCE_S = 10.0
+ENOUGH_DISK = 64 * 1024 * 1024
+
+
+class Supervisor:
+    """`run` starts everything, keeps it running, and ends it on SIGTERM, SIGINT or `stop`."""
+
+    def __init__(self, settings: Settings, on_state: Callable[[PlatformState], None] = lambda _: None) -> None:
+        self._home = settings.home
+        self._instance = secrets.token_hex(8)
+        self._on_state = on_state
+        self._stop = asyncio.Event()
+        self._nats: asyncio.subprocess.Process | None = None
+        self._ray: asyncio.subprocess.Process | None = None
+        self._host: asyncio.subprocess.Process | None = None
+        self._ready = False
+        self._settings = settings
+        self._embedded_nats = settings.nats_url is None
+        self._state: PlatformState | None = None
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Until stopped.
+
+        Raises:
+            StartError, ConfigError: it cannot start here; nothing is left running.
+        """
+        check(self._settings)
+        with locked(self._home):
+            logs.configure(self._home / "logs", "supervisor", self._settings.log_level)
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stop.set)
+            try:
+                await asyncio.to_thread(self._end_orphans)
+                check_port(self._settings)
+                await self._start()
+                await self._watch()
+            finally:
+                await self._shut_down()
+
+    # -- starting ----------------------------------------------------------------------------------------------
+
+    def _end_orphans(self) -> None:
+        if ended := processes.end_home(self._home, besides=self._instance):
+            log.warning("ended what a killed supervisor had left", processes=ended)
+
+    async def _start(self) -> None:
+        credentials = server.Credentials.of_home(self._home)
+        outside: str | None = None
+        if self._embedded_nats:
+            (self._nats_port,) = ports.free(1)
+            self._nats_config = server.write_config(self._home, self._nats_port, credentials, DEFAULT_TENANT)
+            url = server.url(self._nats_port, server.PLATFORM, credentials.platform)
+            outside = server.url(self._nats_port, server.OUTSIDE, credentials.outside)
+            self._settings = self._settings.model_copy(update={"nats_url": url})
+        assert self._settings.nats_url is not None
+        self._state = PlatformState(
+            instance=self._instance,
+            pid=os.getpid(),
+            pid_started=psutil.Process().create_time(),
+            phase="starting",
+            http=f"http://{_shown(self._settings.http_host)}:{self._settings.http_port}",
+            nats_url=self._settings.nats_url,
+            outside_nats_url=outside,
+            ray_dashboard=None,
+            started_at=now(),
+            detail="nats",
+        )
+        self._tell("starting", "nats")
+        if self._embedded_nats:
+            await self._start_nats()
+        await self._start_ray()
+
+    async def _start_nats(self) -> None:
+        self._nats = await self._spawn([server.binary(), "-c", str(self._nats_config)], "nats-server")
+        await _answers(self._nats_port, self._nats, 10, "nats-server", self._home / "logs" / "nats.log")
+
+    async def _start_ray(self) -> None:
+        if self._settings.ray_address is not None:
+            address, dashboard = self._settings.ray_address, None
+            environment: dict[str, str] = {}
+        else:
+            head = await asyncio.to_thread(ray_head.plan, self._home)
+            address, dashboard, environment = head.address, head.dashboard, head.environment
+            self._ray = await self._spawn(head.command, "ray", head.environment)
+        self._ray_environment, self._ray_address = environment, address
+        assert self._state is not None
+        self._state = self._state.model_copy(update={"ray_dashboard": dashboard})
+        self._tell("starting", "ray")
+        if self._ray is not None:
+            await _answers(int(address.rsplit(":", 1)[1]), self._ray, 60, "ray", self._home / "logs" / "ray.log")
+        await self._start_host()
+
+    async def _start_host(self) -> None:
+        command = [sys.executable, "-m", "devskyy.supervisor.host", self._ray_address]
+        self._host = await self._spawn(command, "host", self._ray_environment, piped=True)
+        assert self._host.stdin is not None
+        self._host.stdin.write(self._settings.dump().encode() + b"\n")
+        await self._host.stdin.drain()
+        self._hearing = asyncio.create_task(self._hear(self._host))
+
+    async def _hear(self, host: asyncio.subprocess.Process) -> None:
+        """Follow what the host says until it is ready, then wait until a task could really come in."""
+        assert host.stdout is not None
+        async for line in host.stdout:
+            with contextlib.suppress(ValueError):
+                said = json.loads(line)
+                if waiting := said.get("waiting"):
+                    self._tell("starting", waiting)
+                if said.get("ready"):
+                    await self._doors_open()
+
+    async def _doors_open(self) -> None:
+        url = f"http://127.0.0.1:{self._settings.http_port}/health/ready"
+        async with httpx.AsyncClient(timeout=2) as http:
+            while True:
+                with contextlib.suppress(httpx.HTTPError):
+                    if (await http.get(url)).status_code == 200:
+                        break
+                await asyncio.sleep(0.05)
+        self._ready = True
+        self._tell("ready", None)
+
+    # -- watching ----------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        shut_since: float | None = None
+        dumb_since: float | None = None
+        loop = asyncio.get_running_loop()
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), WATCH_S if self._ready else 0.2)
+                break
+            if self._nats is not None and self._nats.returncode is not None:
+                await self._restart_nats()
+            if self._ray is not None and self._ray.returncode is not None:
+                await self._restart_ray("ray ended")
+                shut_since = None
+            elif self._host is not None and self._host.returncode is not None:
+                if not self._ready:
+                    raise StartError(
+                        f"the fleet could not be started:\n{tail(self._home / 'logs' / 'host.out')}",
+                        "see `devskyy doctor`, and the logs in " + str(self._home / "logs"),
+                    )
+                log.warning("the host ended; starting it anew")
+                await asyncio.sleep(RESTART_PAUSE_S)
+                await self._start_host()
+            if not self._ready:
+                continue
+            shut_since = None if await self._http_answers() else shut_since or loop.time()
+            if shut_since is not None and loop.time() - shut_since > HTTP_PATIENCE_S:
+                await self._restart_ray(f"nothing answered over HTTP for {HTTP_PATIENCE_S:g} s")
+                shut_since = None
+            if self._embedded_nats:
+                dumb_since = None if await self._jetstream_works() else dumb_since or loop.time()
+                if dumb_since is not None and loop.time() - dumb_since > 3:
+                    dumb_since = await self._revive_jetstream(dumb_since)
+
+    async def _http_answers(self) -> bool:
+        url = f"http://127.0.0.1:{self._settings.http_port}/health/live"
+        try:
+            async with httpx.AsyncClient(timeout=5) as http:
+                return (await http.get(url)).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    async def _jetstream_works(self) -> bool:
+        """JetStream turns itself off when the disk is full, and stays off until the server is started anew."""
+        assert self._settings.nats_url is not None
+        bus = Bus(self._settings.nats_url, "supervisor")
+        try:
+            await bus.connect(patience_s=1)
+            await bus.js.account_info()
+            return True
+        except Exception:
+            return False
+        finally:
+            await bus.close(grace_s=1)
+
+    async def _revive_jetstream(self, since: float) -> float | None:
+        free = shutil.disk_usage(self._home).free
+        if free < ENOUGH_DISK:
+            self._tell("degraded", f"the disk under {self._home} is full ({free:,} bytes free); free some space")
+            return since
+        log.warning("JetStream is off and there is room; starting nats-server anew")
+        assert self._nats is not None
+        await _ended(self._nats, grace_s=5)
+        await self._restart_nats()
+        self._tell("ready", None)
+        return None
+
+    async def _restart_nats(self) -> None:
+        log.warning("nats-server ended; starting it anew", code=self._nats.returncode if self._nats else None)
+        await asyncio.sleep(RESTART_PAUSE_S)
+        try:
+            await self._start_nats()
+        except StartError as error:
+            self._tell("degraded", str(error))
+
+    async def _restart_ray(self, reason: str) -> None:
+        log.warning("starting Ray, Serve and the fleet anew", reason=reason)
+        self._ready = False
+        self._hearing.cancel()
+        spared = {os.getpid(), self._nats.pid if self._nats else 0}
+        mine = [p for p in await asyncio.to_thread(processes.of_home, self._home) if p.pid not in spared]
+        await asyncio.to_thread(processes.kill, mine)
+        self._ray = self._host = None
+        await self._start_ray()
+
+    # -- ending ------------------------------------------------------------------------------------------------
+
+    async def _shut_down(self) -> None:
+        if self._state is not None:
+            self._tell("stopping", None)
+        await self._drain()
+        for process, grace_s in ((self._host, 1.0), (self._ray, 8.0), (self._nats, 5.0)):
+            if process is not None:
+                await _ended(process, grace_s)
+        await asyncio.to_thread(processes.end_home, self._home, None, 2.0)
+        shutil.rmtree(ray_head.folder(self._home), ignore_errors=True)
+        clear_state(self._home)
+
+    async def _drain(self) -> None:
+        """Ask the host to let the actors finish; a word, because Ray takes SIGTERM for a crash."""
+        if self._host is None or self._host.returncode is not None or self._host.stdin is None:
+            return
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            self._host.stdin.write(b"stop\n")
+            await self._host.stdin.drain()
+            await asyncio.wait_for(self._host.wait(), DRAIN_PATIENCE_S)
+
+    # -- processes ---------------------------------------------------------------------------------------------
+
+    async def _spawn(
+        self, command: list[str], name: str, environment: dict[str, str] | None = None, piped: bool = False
+    ) -> asyncio.subprocess.Process:
+        """Start a child in a session of its own, so that Ctrl-C reaches the supervisor alone; its output is logged."""
+        merged = {**os.environ, **processes.marks(self._instance, self._home), **(environment or {})}
+        with _log_file(self._home / "logs" / f"{name}.out") as output:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                env=merged,
+                cwd=self._home,
+                stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE if piped else output,
+                stderr=output,
+                start_new_session=True,
+            )
+        processes.record_session(self._home, self._instance, process.pid)
+        return process
+
+    def _tell(self, phase: Phase, detail: str | None) -> None:
+        assert self._state is not None
+        if self._stop.is_set() and phase != "stopping":
+            return
+        self._state = self._state.model_copy(update={"phase": phase, "detail": detail})
+        write_state(self._home, self._state)
+        log.info("platform", phase=phase, detail=detail)
+        self._on_state(self._state)
+
+
+def check(settings: Settings) -> None:
+    """Refuse what cannot work, before anything is started.
+
+    Raises:
+        StartError: names the cause and the remedy.
+        ConfigError: the overlay is bad.
+    """
+    from actors.catalogue import load
+
+    load(settings.config)
+    if not _loopback(settings.http_host):
+        raise StartError(
+            f"DEVSKYY_HTTP_HOST={settings.http_host} would open the platform to other machines without credentials",
+            "leave it at 127.0.0.1 and put a proxy with authentication before it",
+        )
+    if settings.ray_address is not None and not _loopback(settings.ray_address.rsplit(":", 1)[0].split("//")[-1]):
+        broker = urlsplit(settings.nats_url).hostname if settings.nats_url else None
+        if broker is None or _loopback(broker):
+            raise StartError(
+                "other nodes of the Ray cluster cannot reach a NATS on this machine's loopback",
+                "run a NATS with JetStream, TLS and credentials that they reach, and set DEVSKYY_NATS_URL",
+            )
+    try:
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = settings.home / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StartError(
+            f"the home {settings.home} cannot be written ({error.strerror})",
+            "set DEVSKYY_HOME to a folder of yours, or make room",
+        ) from None
+
+
+def check_port(settings: Settings) -> None:
+    """Refuse a port that somebody else holds.
+
+    Raises:
+        StartError: names the port and, where that can be seen, who holds it.
+    """
+    if ports.busy(settings.http_port, settings.http_host):
+        raise StartError(
+            f"port {settings.http_port} is taken{_holder(settings.http_port)}",
+            "end that program, or set DEVSKYY_HTTP_PORT to a free port",
+        )
+
+
+def _holder(port: int) -> str:
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,)
+            if listens and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return ""
+
+
+def _loopback(host: str) -> bool:
+    from serve.middleware import is_loopback
+
+    return is_loopback(host)
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+@contextlib.contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Hold the home for one supervisor; the kernel lets go of it however the process ends.
+
+    Raises:
+        StartError: another supervisor holds it.
+    """
+    path = state_path(home).with_name("lock")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(
+                f"a platform runs already with the home {home}",
+                "use it (`devskyy status`), end it (`devskyy down`), or set another DEVSKYY_HOME and DEVSKYY_HTTP_PORT",
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _log_file(path: Path) -> Iterator[IO[bytes]]:
+    """What a child prints; kept small by starting over when it has grown beyond 10 MB."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > logs.MAX_BYTES:
+        path.replace(path.with_suffix(".out.1"))
+    with path.open("ab") as file:
+        yield file
+
+
+def tail(path: Path, lines: int = 15) -> str:
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+async def _answers(port: int, process: asyncio.subprocess.Process, timeout_s: float, name: str, where: Path) -> None:
+    """Wait until a child listens on its port.
+
+    Raises:
+        StartError: it ended first, or the time is over; says where its log is.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while loop.time() < deadline and process.returncode is None:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        await asyncio.sleep(0.03)
+    how = f"ended with code {process.returncode}" if process.returncode is not None else f"took over {timeout_s:g} s"
+    raise StartError(f"{name} {how}:\n{tail(where)}", f"read {where}; free disk or memory if that is what it says")
+
+
+async def _ended(process: asyncio.subprocess.Process, grace_s: float) -> None:
+    """Ask a child to end, and kill it when it takes too long."""
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), grace_s)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        with contextlib.suppress(DevSkyyError):
+            await process.wait()

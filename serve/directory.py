@@ -1,0 +1,110 @@
+"""Who is there and what can serve, as service discovery and the catalogue tell it."""
+
+import os
+import time
+from typing import Any
+
+from actors.agents.actor import PREFIX
+from actors.catalogue import Catalogue, price_of, unavailable_because
+from actors.fleet import roster
+from bus.client import Bus
+from schemas.agent import AgentStatus
+from schemas.errors import BusUnavailable
+from schemas.health import Check, Health
+from schemas.service import ServiceStatus
+from schemas.settings import Settings
+
+FRESH_S = 0.5
+"""Discovery asks every actor; answers this young serve the next caller too."""
+
+
+class Directory:
+    """Looks at the fleet over the bus."""
+
+    def __init__(self, bus: Bus, settings: Settings, catalogue: Catalogue) -> None:
+        self._bus, self._catalogue = bus, catalogue
+        self.expected = {post.name for post in roster(settings, catalogue)}
+        self._seen: tuple[float, dict[str, dict[str, Any]]] = (float("-inf"), {})
+
+    async def actors(self) -> dict[str, dict[str, Any]]:
+        """Statistics of every actor that answers, by name; empty while the bus is away."""
+        at, found = self._seen
+        if time.monotonic() - at > FRESH_S:
+            try:
+                found = await self._bus.discover(self.expected)
+            except BusUnavailable:
+                found = {}
+            self._seen = (time.monotonic(), found)
+        return found
+
+    async def health(self) -> Health:
+        found = await self.actors()
+        bus = Check(name="nats", ok=self._bus.healthy, detail=None if self._bus.healthy else "not connected")
+        actors = tuple(
+            Check(name=name, ok=name in found, detail=None if name in found else "does not answer; Ray restarts it")
+            for name in sorted(self.expected)
+        )
+        checks = (bus, *actors)
+        return Health(status="ready" if all(c.ok for c in checks) else "not_ready", checks=checks)
+
+    async def services(self) -> tuple[ServiceStatus, ...]:
+        models_up = "models" in await self.actors()
+        return tuple(self._service(name, models_up) for name in self._catalogue.services)
+
+    def _service(self, name: str, models_up: bool) -> ServiceStatus:
+        spec = self._catalogue.services[name]
+        reason = self._unavailable(name, models_up)
+        price, unknown = price_of(name, spec)
+        return ServiceStatus(
+            name=name,
+            kind=spec.kind,
+            model=spec.model,
+            state="unavailable" if reason else "available",
+            reason=reason,
+            region=spec.region,
+            capabilities=spec.capabilities,
+            price=price,
+            price_unknown_reason=unknown,
+            limits=spec.limits,
+        )
+
+    def _unavailable(self, name: str, models_up: bool) -> str | None:
+        spec = self._catalogue.services[name]
+        if spec.model.startswith("embedded/") and not models_up:
+            return "its actor does not answer"
+        return unavailable_because(name, spec, os.environ)
+
+    async def agents(self) -> tuple[AgentStatus, ...]:
+        found = await self.actors()
+        return tuple(self._agent(name, found) for name in self._catalogue.agents)
+
+    def _agent(self, name: str, found: dict[str, dict[str, Any]]) -> AgentStatus:
+        spec = self._catalogue.agents[name]
+        order = self._catalogue.order_for(name)
+        serves = next((s for s in order if self._unavailable(s, "models" in found) is None), None)
+        stats = found.get(PREFIX + name)
+        load = _load(stats)
+        reason = None
+        if stats is None:
+            reason = "does not answer; Ray restarts it"
+        elif serves is None:
+            reason = "none of its services is available"
+        return AgentStatus(
+            name=name,
+            role=spec.role,
+            state="down" if stats is None else "up" if serves else "degraded",
+            reason=reason,
+            services=order,
+            serves_now=serves,
+            capabilities=spec.capabilities,
+            requests=load.get("answered"),
+            errors=load.get("errors"),
+            in_flight=load.get("in_flight"),
+        )
+
+
+def _load(stats: dict[str, Any] | None) -> dict[str, int]:
+    for endpoint in (stats or {}).get("endpoints") or []:
+        if endpoint["name"] == "ask":
+            return dict(endpoint.get("data") or {})
+    return {}

@@ -1,0 +1,60 @@
+"""The doors that tell how the platform is: health, agents, services, metrics."""
+
+from fastapi import APIRouter, Request, Response
+
+from schemas.agent import AgentStatus
+from schemas.health import Health
+from schemas.message import Message
+from schemas.service import ServiceStatus
+from serve import metrics
+from serve.directory import Directory
+
+router = APIRouter()
+
+
+class Agents(Message):
+    agents: tuple[AgentStatus, ...]
+
+
+class Services(Message):
+    services: tuple[ServiceStatus, ...]
+
+
+def _directory(request: Request) -> Directory:
+    directory: Directory = request.app.state.directory
+    return directory
+
+
+@router.get("/health/live", tags=["health"])
+async def live() -> dict[str, str]:
+    """This replica answers."""
+    return {"status": "live"}
+
+
+@router.get("/health/ready", tags=["health"], responses={503: {"model": Health}})
+async def ready(request: Request, response: Response) -> Health:
+    """Whether every part is there to take a task; 503 names the one that is not."""
+    health = await _directory(request).health()
+    if health.status != "ready":
+        response.status_code = 503
+        response.headers["Retry-After"] = "1"
+    return health
+
+
+@router.get("/api/v1/agents", tags=["platform"])
+async def agents(request: Request) -> Agents:
+    """Who is there, in what state, and why not."""
+    return Agents(agents=await _directory(request).agents())
+
+
+@router.get("/api/v1/services", tags=["platform"])
+async def services(request: Request) -> Services:
+    """What can serve a call, in what state, at what price, and why not."""
+    return Services(services=await _directory(request).services())
+
+
+@router.get("/metrics", tags=["health"], response_class=Response)
+async def prometheus(request: Request) -> Response:
+    """Prometheus text."""
+    directory = _directory(request)
+    return Response(metrics.render(directory.expected, await directory.actors()), media_type=metrics.CONTENT_TYPE)

@@ -1,0 +1,124 @@
+"""What stands before every door: who may knock, how much they may bring, and the trace of the request."""
+
+import ipaddress
+import time
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bus import trace
+from schemas.errors import TooLarge
+from schemas.problem import Problem, urn
+from serve import problems
+from serve.metrics import REQUESTS, SECONDS
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+"""20 MB of inputs in base64, and room for the rest."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+class LoopbackOnly:
+    """Refuses callers from other machines. Ray binds the replica's own port wider than the platform wants it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        if scope["type"] in ("http", "websocket") and client is not None and not is_loopback(client[0]):
+            problem = Problem(
+                type=urn("not_loopback"),
+                title="Only this machine may call",
+                status=403,
+                detail="the platform listens on loopback only",
+            )
+            await problems.reply(problem)(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+class _BodyTooLarge(Exception):
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+class BodyLimit:
+    """Refuses bodies over the limit, whether they announce their size or not."""
+
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
+        self._app, self._limit = app, limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
+        if announced.isdigit() and int(announced) > self._limit:
+            await self._refuse(int(announced), scope, receive, send)
+            return
+        size, started = 0, False
+
+        async def counted() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self._limit:
+                raise _BodyTooLarge(size)
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted, noted)
+        except _BodyTooLarge as error:
+            if started:
+                raise
+            await self._refuse(error.size, scope, receive, send)
+
+    async def _refuse(self, size: int, scope: Scope, receive: Receive, send: Send) -> None:
+        await problems.reply(Problem.of(TooLarge("the body", size, self._limit)))(scope, receive, send)
+
+
+class Observed:
+    """Starts the request's span and counts it by route, method and status."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        parent = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"traceparent"), None)
+        traceparent = trace.start(parent)
+        began, status = time.perf_counter(), 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message = {**message, "headers": [*message["headers"], (b"traceparent", traceparent.encode())]}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            route: Any = scope.get("route")
+            path = getattr(route, "path", "unmatched")
+            REQUESTS.labels(scope["method"], path, str(status)).inc()
+            SECONDS.labels(scope["method"], path).observe(time.perf_counter() - began)

@@ -1,0 +1,70 @@
+"""Every error as RFC 9457 problem details."""
+
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from schemas.errors import DevSkyyError
+from schemas.problem import MEDIA_TYPE, FieldError, Problem, urn
+
+RETRY_AFTER_S = 1
+
+log = structlog.get_logger()
+
+
+def reply(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The problem as a response; what may be tried again says when."""
+    headers = dict(headers or {})
+    if problem.status in (429, 503):
+        headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+    content = problem.model_dump(mode="json", exclude_none=True)
+    return JSONResponse(content, problem.status, headers, media_type=MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every failure of `app` with a problem."""
+
+    @app.exception_handler(DevSkyyError)
+    async def on_error(request: Request, error: DevSkyyError) -> JSONResponse:
+        return reply(Problem.of(error, request.url.path))
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        findings = list(error.errors())
+        fields = [_field(finding) for finding in findings]
+        problem = Problem.of_validation(fields, request.url.path)
+        if any(finding["type"] == "json_invalid" for finding in findings):
+            problem = problem.model_copy(update={"status": 400, "title": "The body is no JSON"})
+        return reply(problem)
+
+    @app.exception_handler(HTTPException)
+    async def on_http(request: Request, error: HTTPException) -> JSONResponse:
+        title = {404: "There is no such page", 405: "This method is not allowed here"}.get(
+            error.status_code, str(error.detail)
+        )
+        problem = Problem(
+            type=urn(f"http_{error.status_code}"),
+            title=title,
+            status=error.status_code,
+            detail=f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is",
+            instance=request.url.path,
+        )
+        return reply(problem, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def on_failure(request: Request, error: Exception) -> JSONResponse:
+        log.error("request failed", path=request.url.path, exc_info=error)
+        return reply(Problem.of(DevSkyyError(f"{request.method} {request.url.path} failed; see the platform's log")))
+
+
+def _field(finding: dict[str, Any]) -> FieldError:
+    path = ".".join(str(part) for part in finding["loc"] if part != "body")
+    if finding["type"] == "json_invalid":
+        return FieldError(field="", message=f"not JSON: {finding.get('ctx', {}).get('error', finding['msg'])}")
+    if finding["type"] == "extra_forbidden":
+        return FieldError(field=path, message="unknown field")
+    return FieldError(field=path, message=str(finding["msg"]).removeprefix("Value error, "))

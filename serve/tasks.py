@@ -1,0 +1,189 @@
+"""The tasks door: `/api/v1/tasks`."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import anyio
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from bus.subjects import token
+from bus.tasklog import TaskLog
+from schemas.errors import InvalidRequest, NotFound
+from schemas.event import Command, TaskEvent
+from schemas.problem import MEDIA_TYPE, Problem
+from schemas.settings import DEFAULT_TENANT
+from schemas.task import Links, Status, Task, TaskAccepted, TaskList, TaskRequest
+from storage import TaskRepository
+
+MAX_WAIT_S = 600.0
+HEARTBEAT_S = 10.0
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+(?:\.\d+)?)\"?", re.IGNORECASE)
+
+PROBLEMS: dict[int | str, dict[str, object]] = {
+    status: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": text}
+    for status, text in {
+        400: "The body is no JSON",
+        404: "No such task",
+        413: "Too large",
+        422: "A field breaks a rule, or the idempotency key belongs to another body",
+        503: "Not now; see Retry-After",
+    }.items()
+}
+
+router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"], responses=PROBLEMS)
+
+TaskId = Annotated[str, Path(description="The task's id", max_length=128)]
+
+
+def _log(request: Request) -> TaskLog:
+    log: TaskLog = request.app.state.tasks
+    return log
+
+
+def _kept(request: Request) -> TaskRepository:
+    kept: TaskRepository = request.app.state.kept
+    return kept
+
+
+def _known(task_id: str) -> str:
+    try:
+        return token(task_id)
+    except ValueError:
+        raise NotFound("task", task_id) from None
+
+
+def links(task_id: str) -> Links:
+    path = f"/api/v1/tasks/{task_id}"
+    return Links(self=path, events=f"{path}/events")
+
+
+def wait_s(prefer: str | None) -> float:
+    """Seconds that a `Prefer: wait=N` header asks for, 0 without one, at most 600.
+
+    Source: RFC 7240, section 4.3.
+    """
+    found = _WAIT.search(prefer or "")
+    return min(float(found.group(1)), MAX_WAIT_S) if found else 0.0
+
+
+@router.post("", status_code=202, response_model=None, responses={200: {"model": Task}, 202: {"model": TaskAccepted}})
+async def submit(
+    task: TaskRequest,
+    request: Request,
+    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    prefer: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Accept one task: it is on disk before this returns. Repeating it with the same key returns the first.
+
+    With `Prefer: wait=N` the whole task comes back if it ends within N seconds.
+    """
+    if idempotency_key is not None and not idempotency_key.strip():
+        raise InvalidRequest("Idempotency-Key", "is empty")
+    accepted, _ = await _log(request).accept(task, DEFAULT_TENANT, key=idempotency_key)
+    waited = wait_s(prefer)
+    headers = {"Location": links(accepted.task_id).self}
+    if waited:
+        headers["Preference-Applied"] = f"wait={waited:g}"
+        accepted = await _log(request).wait(DEFAULT_TENANT, accepted.task_id, waited)
+        if accepted.ended:
+            return _json(accepted, 200, headers)
+    body = TaskAccepted(task_id=accepted.task_id, status=accepted.status, links=links(accepted.task_id))
+    return _json(body, 202, headers)
+
+
+@router.get("")
+async def tasks(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=500)] = None,
+    status: Status | None = None,
+) -> TaskList:
+    """Tasks, newest first. One that was accepted a moment ago may not be listed yet; by its id it is there at once."""
+    return await _kept(request).list(DEFAULT_TENANT, limit, cursor, status)
+
+
+@router.get("/{task_id}")
+async def task(task_id: TaskId, request: Request) -> Task:
+    """A task as its events tell it."""
+    return await _find(request, task_id)
+
+
+async def _find(request: Request, task_id: str) -> Task:
+    try:
+        return await _log(request).task(DEFAULT_TENANT, _known(task_id))
+    except NotFound:
+        # Older than the stream keeps events: SQL has it still.
+        if (kept := await _kept(request).get(DEFAULT_TENANT, task_id)) is not None:
+            return kept
+        raise
+
+
+@router.delete("/{task_id}", response_model=None, responses={200: {"model": Task}, 202: {"model": Task}})
+async def cancel(task_id: TaskId, request: Request, prefer: Annotated[str | None, Header()] = None) -> Response:
+    """Cancel a task: 202 when that was asked of its owner, 200 when it had ended already.
+
+    With `Prefer: wait=N` the cancelled task comes back with what was spent.
+    """
+    found = await _find(request, task_id)
+    if found.ended:
+        return _json(found, 200)
+    await _log(request).command(DEFAULT_TENANT, task_id, Command())
+    if waited := wait_s(prefer):
+        found = await _log(request).wait(DEFAULT_TENANT, task_id, waited)
+    return _json(found, 200 if found.ended else 202)
+
+
+@router.get("/{task_id}/events", response_class=StreamingResponse)
+async def events(
+    task_id: TaskId,
+    request: Request,
+    last_event_id: Annotated[str | None, Header()] = None,
+    after: Annotated[int, Query(ge=0)] = 0,
+) -> StreamingResponse:
+    """The task's events as server-sent events until it ends; `id` counts from 1, `Last-Event-ID` resumes after it."""
+    if last_event_id:
+        if not last_event_id.isdigit():
+            raise InvalidRequest("Last-Event-ID", "is no event number; this door's ids count a task's events from 1")
+        after = int(last_event_id)
+    log = _log(request)
+    await log.read(DEFAULT_TENANT, _known(task_id))
+    stream = _sse(log.follow(DEFAULT_TENANT, task_id, after))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+async def _sse(followed: AsyncIterator[TaskEvent]) -> AsyncIterator[bytes]:
+    """Server-sent events with heartbeats between them.
+
+    Source: WHATWG HTML, section 9.2.6.
+    """
+    send, receive = anyio.create_memory_object_stream[TaskEvent](16)
+
+    async def pump() -> None:
+        async with send:
+            async for event in followed:
+                await send.send(event)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(pump)
+        try:
+            while True:
+                event: TaskEvent | None = None
+                with anyio.move_on_after(HEARTBEAT_S):
+                    event = await receive.receive()
+                if event is None:
+                    yield b": heartbeat\n\n"
+                    continue
+                data = event.model_dump_json(exclude_none=True)
+                yield f"id: {event.seq}\nevent: {event.event}\ndata: {data}\n\n".encode()
+        except anyio.EndOfStream:
+            pass
+        finally:
+            group.cancel_scope.cancel()
+            receive.close()
+
+
+def _json(body: Task | TaskAccepted, status: int, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(body.model_dump(mode="json"), status, headers)

@@ -1,0 +1,6 @@
+"""What is kept in SQL, on SQLite or PostgreSQL: the tables, their migrations, and one repository per table."""
+
+from storage.database import Database
+from storage.tasks import TaskRepository
+
+__all__ = ["Database", "TaskRepository"]

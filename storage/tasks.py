@@ -1,0 +1,141 @@
+"""Tasks in SQL: a projection of their events, for lists and for tasks that have left the stream."""
+
+import base64
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, literal, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bus.subjects import token
+from schemas.errors import InvalidRequest
+from schemas.event import TERMINAL
+from schemas.task import Shape, Status, Task, TaskList, TaskSummary, Tier
+from storage.database import Database
+from storage.tables import TASKS
+
+HEAD_CHARACTERS = 200
+MAX_PAGE = 1000
+
+_running = TASKS.c.status.not_in(sorted(TERMINAL))
+
+
+class TaskRepository:
+    """Rows only ever move forward: in `seq`, and from running to ended. So events may come twice and out of order.
+
+    Every method raises `Unavailable` when the database cannot be used.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._insert: Any = postgresql.insert if database.dialect == "postgresql" else sqlite.insert
+
+    async def upsert(self, tenant: str, task: Task, seq: int) -> None:
+        """Keep the task as it is after its event `seq`, unless the row knows that event already or has ended."""
+        row = _row(tenant, task, seq)
+        insert = self._insert(TASKS).values(row)
+        statement = insert.on_conflict_do_update(
+            index_elements=["tenant", "task_id"],
+            set_={name: insert.excluded[name] for name in row if name not in ("tenant", "task_id")},
+            where=and_(TASKS.c.seq < insert.excluded.seq, _running),
+        )
+        async with self._database.begin() as connection:
+            await connection.execute(statement)
+
+    async def claim(self, tenant: str, task_id: str, seq: int, *, tier: Tier, shape: Shape, at: datetime) -> bool:
+        """Move a row on by its event `seq`, a claim.
+
+        Returns:
+            Whether the row now knows that event; if not, it is missing or too far behind: read the task's history.
+        """
+        known = and_(TASKS.c.tenant == tenant, TASKS.c.task_id == task_id)
+        move = (
+            update(TASKS)
+            .where(known, TASKS.c.seq == seq - 1, _running)
+            .values(status="running", tier=tier, shape=shape, started_at=func.coalesce(TASKS.c.started_at, at), seq=seq)
+        )
+        async with self._database.begin() as connection:
+            if (await connection.execute(move)).rowcount:
+                return True
+            return ((await connection.execute(select(TASKS.c.seq).where(known))).scalar() or 0) >= seq
+
+    async def get(self, tenant: str, task_id: str) -> Task | None:
+        """The whole task, once it has ended; before, its events alone tell it whole."""
+        query = select(TASKS.c.task).where(TASKS.c.tenant == tenant, TASKS.c.task_id == task_id)
+        async with self._database.begin() as connection:
+            kept = (await connection.execute(query)).scalar()
+        return None if kept is None else Task.model_validate(kept)
+
+    async def list(self, tenant: str, limit: int, cursor: str | None, status: Status | None = None) -> TaskList:
+        """One page of a tenant's tasks, newest first. Tasks that arrive meanwhile shift no later page.
+
+        Args:
+            limit: tasks on a page, 1 to 1000.
+            cursor: `next` of the page before; None for the first.
+
+        Raises:
+            InvalidRequest: `limit` is out of range, or no list gave out this cursor.
+        """
+        if not 1 <= limit <= MAX_PAGE:
+            raise InvalidRequest("limit", f"is {limit}; from 1 to {MAX_PAGE} tasks fit on a page")
+        query = select(TASKS).where(TASKS.c.tenant == tenant)
+        if status is not None:
+            query = query.where(TASKS.c.status == status)
+        if cursor is not None:
+            query = query.where(_before(cursor))
+        query = query.order_by(TASKS.c.created_at.desc(), TASKS.c.task_id.desc()).limit(limit + 1)
+        async with self._database.begin() as connection:
+            rows = (await connection.execute(query)).all()
+        page = tuple(
+            TaskSummary(
+                task_id=row.task_id,
+                status=row.status,
+                tier=row.tier,
+                prompt=row.prompt_head,
+                created_at=row.created_at,
+                finished_at=row.finished_at,
+                cost_usd=row.cost_usd,
+            )
+            for row in rows[:limit]
+        )
+        return TaskList(tasks=page, next=_cursor(page[-1]) if len(rows) > limit else None)
+
+
+def _row(tenant: str, task: Task, seq: int) -> dict[str, Any]:
+    receipt = task.receipt
+    tokens = (receipt.prompt_tokens, receipt.completion_tokens) if receipt else (None, None)
+    return {
+        "tenant": tenant,
+        "task_id": task.task_id,
+        "status": task.status,
+        "tier": task.tier,
+        "shape": task.shape,
+        # PostgreSQL's text cannot hold NUL; the whole task, as JSON, escapes it.
+        "prompt_head": task.prompt[:HEAD_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}"),
+        "created_at": task.created_at,
+        "started_at": task.started_at,
+        "finished_at": task.finished_at,
+        "cost_usd": receipt.cost_usd if receipt else None,
+        "tokens": None if tokens[0] is None or tokens[1] is None else tokens[0] + tokens[1],
+        "seq": seq,
+        "task": task.model_dump(mode="json") if task.ended else None,
+    }
+
+
+def _cursor(last: TaskSummary) -> str:
+    return base64.urlsafe_b64encode(f"{last.created_at.isoformat()} {last.task_id}".encode()).decode()
+
+
+def _before(cursor: str) -> ColumnElement[bool]:
+    """Tasks that come after the cursor's, newest first."""
+    try:
+        moment, _, task_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().partition(" ")
+        at = datetime.fromisoformat(moment)
+        if at.tzinfo is None:
+            raise ValueError("no time zone")
+        at, task_id = at.astimezone(UTC), token(task_id)
+    except (ValueError, OverflowError):
+        rule = "no list gave out this cursor; leave it out to begin with the newest task"
+        raise InvalidRequest("cursor", rule) from None
+    place = tuple_(TASKS.c.created_at, TASKS.c.task_id)
+    return place < tuple_(literal(at, TASKS.c.created_at.type), literal(task_id))

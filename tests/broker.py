@@ -1,0 +1,143 @@
+"""A real nats-server of a test's own, configured as the platform configures its own.
+
+    def test_something(broker: Broker): ...                 # a server, started
+    async def test_more(bus: Bus, tasks: TaskLog): ...      # connected, with streams and consumers made
+
+A folder's `conftest.py` imports the fixtures it wants. The server's log is printed when its test is over, so pytest
+shows it beside a failure and nowhere else.
+"""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bus import server, streams
+from bus.client import Bus
+from bus.tasklog import TaskLog
+from schemas.settings import DEFAULT_TENANT
+
+START_S = 15.0
+STOP_S = 10.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Broker:
+    """One nats-server on a loopback port; `kill` and `restart` keep home, port and credentials."""
+
+    def __init__(self, home: Path, tenant: str = DEFAULT_TENANT) -> None:
+        self.home, self.tenant = home, tenant
+        self.port = 0
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.credentials = server.Credentials.of_home(home)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """For a part of the platform."""
+        return server.url(self.port, server.PLATFORM, self.credentials.platform)
+
+    @property
+    def outside_url(self) -> str:
+        """For a client from outside."""
+        return server.url(self.port, server.OUTSIDE, self.credentials.outside)
+
+    @property
+    def log(self) -> str:
+        path = self.home / "logs" / "nats.log"
+        return path.read_text() if path.exists() else ""
+
+    def start(self) -> "Broker":
+        """Start the server and return once it answers; the first start finds a port that is free."""
+        for last in (False, False, True):
+            port = self.port or free_port()
+            config = server.write_config(self.home, port, self.credentials, self.tenant)
+            self._process = subprocess.Popen(
+                [server.binary(), "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            if self._answers(port):
+                self.port = port
+                return self
+            self.kill()
+            if last or self.port:
+                break
+        raise RuntimeError(f"nats-server did not start:\n{self.log[-2000:]}")
+
+    def _answers(self, port: int) -> bool:
+        give_up = time.monotonic() + START_S
+        while time.monotonic() < give_up and self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as connection:
+                if connection.recv(5) == b"INFO ":
+                    return True
+            time.sleep(0.01)
+        return False
+
+    def stop(self) -> None:
+        """Let the server end in order."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
+            self._process = None
+
+    def kill(self) -> None:
+        """End the server as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    async def connect(self, name: str = "test", make_streams: bool = False) -> Bus:
+        bus = await Bus(self.url, name).connect(patience_s=10)
+        if make_streams:
+            await streams.ensure(bus.client)
+        return bus
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = START_S) -> None:
+    """Return once something that nobody announces has become true.
+
+    Raises:
+        TimeoutError: it has not.
+    """
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    broker = Broker(tmp_path / "home")
+    try:
+        yield broker.start()
+    finally:
+        broker.stop()
+        print(f"---- nats-server ----\n{broker.log}")
+
+
+@pytest.fixture
+async def bus(broker: Broker) -> AsyncIterator[Bus]:
+    bus = await broker.connect(make_streams=True)
+    yield bus
+    await bus.close(grace_s=0.2)
+
+
+@pytest.fixture
+def tasks(bus: Bus) -> TaskLog:
+    return TaskLog(bus)

@@ -1,0 +1,1 @@
+"""The bus, most of it on a real nats-server."""

@@ -1,0 +1,390 @@
+"""Asking, answering, aborting and dead letters over a real server."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import msgpack
+import nats.errors
+import pytest
+from nats.aio.msg import Msg
+
+from bus import trace
+from bus.client import H_STATUS, WORKING, Bus, Endpoint
+from bus.codec import decode, encode
+from bus.streams import ALERTS, DEAD
+from bus.subjects import AgentAsk, AlertSubject, DeadLetterSubject
+from schemas.errors import (
+    BusUnavailable,
+    Cancelled,
+    DeadlineExceeded,
+    NoService,
+    RemoteError,
+    ResponderLost,
+)
+from schemas.event import Alert, DeadLetter
+from schemas.message import Message, now
+from tests.broker import Broker, until
+
+ASK = AgentAsk("writing")
+LONG_S = 30.0
+"""A time limit that a test reaches only when it fails."""
+
+
+class Say(Message):
+    text: str
+
+
+Handler = Callable[[Say], Awaitable[Say]]
+Serve = Callable[..., Awaitable[Bus]]
+
+
+async def echo(message: Say) -> Say:
+    return message
+
+
+class Hanging:
+    """A handler that works until it is told to answer; it says when it starts and when it is cancelled."""
+
+    def __init__(self) -> None:
+        self.started, self.cancelled, self.go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, message: Say) -> Say:
+        self.started.set()
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        return message
+
+
+@pytest.fixture
+async def serve(broker: Broker, bus: Bus) -> AsyncIterator[Serve]:
+    """Serves `devskyy.v1.agents.writing.ask` on a connection of its own."""
+    serving: list[Bus] = []
+
+    async def start(handler: Handler, concurrency: int = 256) -> Bus:
+        other = await broker.connect("responder")
+        serving.append(other)
+        endpoint = Endpoint("ask", str(ASK), Say, handler, concurrency)
+        await other.serve("writing", [endpoint], "Writes.", {"kind": "agent"})
+        return other
+
+    yield start
+    for other in serving:
+        await other.close(grace_s=0.1)
+
+
+async def test_a_request_is_answered(bus: Bus, serve: Serve) -> None:
+    await serve(echo)
+    assert await bus.request(ASK, Say(text="hello"), Say, timeout_s=LONG_S) == Say(text="hello")
+
+
+async def test_many_requests_at_once_each_get_their_own_answer(bus: Bus, serve: Serve) -> None:
+    await serve(echo)
+    answers = await asyncio.gather(*(bus.request(ASK, Say(text=str(i)), Say, timeout_s=LONG_S) for i in range(200)))
+    assert [answer.text for answer in answers] == [str(i) for i in range(200)]
+
+
+@pytest.mark.parametrize("size", [256 * 1024 + 1, 3_000_000], ids=["over the travel limit", "over NATS's own limit"])
+async def test_what_is_too_large_travels_through_the_object_store(bus: Bus, serve: Serve, size: int) -> None:
+    await serve(echo)
+    seen: list[Msg] = []
+
+    async def watch(msg: Msg) -> None:
+        seen.append(msg)
+
+    await bus.client.subscribe(str(ASK), cb=watch)
+    await bus.settle()
+    text = "ä" * (size // 2 + 1)
+    answer = await bus.request(ASK, Say(text=text), Say, timeout_s=LONG_S)
+    assert answer.text == text
+    assert [msg.data for msg in seen] == [b""]
+    assert (await bus.js.stream_info("OBJ_payloads")).state.bytes >= size
+
+
+async def test_nobody_listens(bus: Bus) -> None:
+    with pytest.raises(ResponderLost, match="nobody listens"):
+        await bus.request(ASK, Say(text="hello"), Say, timeout_s=LONG_S)
+
+
+RESPONDER = """
+import asyncio, sys
+from bus.client import Bus, Endpoint
+from schemas.message import Message
+
+class Say(Message):
+    text: str
+
+async def hang(message):
+    print("started", flush=True)
+    await asyncio.sleep(3600)
+
+async def main():
+    bus = await Bus(sys.argv[1], "mortal").connect()
+    await bus.serve("writing", [Endpoint("ask", sys.argv[2], Say, hang)], "Hangs.", {})
+    print("ready", flush=True)
+    await bus.closed.wait()
+
+asyncio.run(main())
+"""
+
+
+async def _line(process: asyncio.subprocess.Process, wanted: str) -> None:
+    assert process.stdout is not None
+    while line := await process.stdout.readline():
+        if line.decode().strip() == wanted:
+            return
+    raise AssertionError(f"the process ended before it said {wanted!r}")
+
+
+async def test_a_killed_responder_is_noticed(broker: Broker, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bus.client.SILENCE_S", 2.0)
+    # Given a process that works on a request
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RESPONDER, broker.url, str(ASK), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        await _line(process, "ready")
+        asked = asyncio.create_task(bus.request(ASK, Say(text="hello"), Say, timeout_s=LONG_S))
+        await _line(process, "started")
+    finally:
+        # When it is killed
+        process.kill()
+        await process.wait()
+    # Then whoever asked hears of it long before its own time is over
+    async with asyncio.timeout(LONG_S / 2):
+        with pytest.raises(ResponderLost, match="silent"):
+            await asked
+
+
+async def test_slow_work_is_no_silence(bus: Bus, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bus.client.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("bus.client.SILENCE_S", 1.0)
+    handler = Hanging()
+    other = await serve(handler)
+    beats = asyncio.Semaphore(0)
+    publish = other.client.publish
+
+    async def count(subject: str, payload: bytes = b"", **kwargs: Any) -> None:
+        await publish(subject, payload, **kwargs)
+        if (kwargs.get("headers") or {}).get(H_STATUS) == WORKING:
+            beats.release()
+
+    monkeypatch.setattr(other.client, "publish", count)
+    asked = asyncio.create_task(bus.request(ASK, Say(text="hello"), Say, timeout_s=LONG_S))
+    # Given work that has gone on for longer than the silence that is tolerated
+    for _ in range(30):
+        await beats.acquire()
+    handler.go_on.set()
+    # Then it is still waited for
+    assert (await asked).text == "hello"
+
+
+async def test_the_deadline_is_kept_and_ends_the_work(bus: Bus, serve: Serve) -> None:
+    handler = Hanging()
+    await serve(handler)
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(DeadlineExceeded, match=r"0\.3 s"):
+        await bus.request(ASK, Say(text="hello"), Say, timeout_s=0.3)
+    assert 0.3 <= asyncio.get_running_loop().time() - began < 3
+    await asyncio.wait_for(handler.cancelled.wait(), LONG_S)
+
+
+async def test_cancelling_a_request_cancels_its_handler(bus: Bus, serve: Serve) -> None:
+    handler = Hanging()
+    other = await serve(handler)
+    asked = asyncio.create_task(bus.request(ASK, Say(text="hello"), Say, timeout_s=LONG_S))
+    await handler.started.wait()
+    assert other.in_flight == 1
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    await asyncio.wait_for(handler.cancelled.wait(), LONG_S)
+
+
+async def test_aborting_a_task_ends_all_its_requests_and_no_other(bus: Bus, serve: Serve) -> None:
+    running: dict[str, asyncio.Event] = {text: asyncio.Event() for text in ("a1", "a2", "b")}
+    go_on = asyncio.Event()
+
+    async def work(message: Say) -> Say:
+        running[message.text].set()
+        await go_on.wait()
+        return message
+
+    await serve(work)
+    asked = {
+        text: asyncio.create_task(bus.request(ASK, Say(text=text), Say, timeout_s=LONG_S, work=text[0]))
+        for text in running
+    }
+    for started in running.values():
+        await started.wait()
+    await bus.abort("a")
+    for text in ("a1", "a2"):
+        with pytest.raises(RemoteError) as raised:
+            await asked[text]
+        assert raised.value.code == Cancelled.code
+    go_on.set()
+    assert (await asked["b"]).text == "b"
+
+
+async def test_a_busy_endpoint_says_so(bus: Bus, serve: Serve) -> None:
+    # Given one request worked on and one that waits
+    handler = Hanging()
+    other = await serve(handler, concurrency=1)
+    asked = [asyncio.create_task(bus.request(ASK, Say(text=str(i)), Say, timeout_s=LONG_S)) for i in range(2)]
+    await handler.started.wait()
+    await until(lambda: other.in_flight == 2)
+    # When a third comes
+    with pytest.raises(RemoteError, match="busy") as raised:
+        await bus.request(ASK, Say(text="3"), Say, timeout_s=LONG_S)
+    # Then it may be tried again later, and the other two are answered
+    assert raised.value.retryable
+    handler.go_on.set()
+    assert [(await request).text for request in asked] == ["0", "1"]
+
+
+async def test_an_error_of_the_handler_arrives_as_its_problem(bus: Bus, serve: Serve) -> None:
+    async def refuse(message: Say) -> Say:
+        raise NoService("none of 2 services can serve", ("a: no key", "b: no key"))
+
+    await serve(refuse)
+    with pytest.raises(RemoteError) as raised:
+        await bus.request(ASK, Say(text="hello"), Say, timeout_s=LONG_S)
+    error = raised.value
+    assert (error.code, error.http_status, error.retryable) == (NoService.code, 503, True)
+    assert str(error) == "none of 2 services can serve (a: no key; b: no key)"
+
+
+async def test_a_mistake_in_the_handler_tells_nothing_of_its_inside(bus: Bus, serve: Serve) -> None:
+    async def fail(message: Say) -> Say:
+        raise ValueError("a secret")
+
+    await serve(fail)
+    with pytest.raises(RemoteError) as raised:
+        await bus.request(ASK, Say(text="hello"), Say, timeout_s=LONG_S)
+    assert raised.value.code == "internal"
+    assert "secret" not in str(raised.value)
+
+
+async def test_an_undecodable_request_is_refused(bus: Bus, serve: Serve) -> None:
+    await serve(echo)
+
+    class Other(Message):
+        number: int
+
+    with pytest.raises(RemoteError, match="text: Field required") as raised:
+        await bus.request(ASK, Other(number=1), Say, timeout_s=LONG_S)
+    assert (raised.value.code, raised.value.http_status) == ("undecodable", 400)
+
+
+async def test_an_agent_is_found_by_service_discovery(bus: Bus, serve: Serve) -> None:
+    await serve(echo)
+    await bus.request(ASK, Say(text="hello"), Say, timeout_s=LONG_S)
+    info = json.loads((await bus.client.request("$SRV.INFO.writing", timeout=LONG_S)).data)
+    assert info["metadata"] == {"kind": "agent"}
+    assert [endpoint["subject"] for endpoint in info["endpoints"]] == [str(ASK)]
+    stats = json.loads((await bus.client.request("$SRV.STATS.writing", timeout=LONG_S)).data)
+    assert stats["endpoints"][0]["data"] == {"in_flight": 0, "answered": 1, "errors": 0}
+
+
+async def test_the_trace_goes_along(bus: Bus, serve: Serve) -> None:
+    async def tell(message: Say) -> Say:
+        return Say(text=trace.trace_id() or "")
+
+    await serve(tell)
+    trace.start()
+    answer = await bus.request(ASK, Say(text=""), Say, timeout_s=LONG_S)
+    assert answer.text == trace.trace_id()
+
+
+async def test_asking_goes_on_until_somebody_answers(bus: Bus, serve: Serve) -> None:
+    asked = asyncio.create_task(bus.ask(ASK, Say(text="hello"), Say, deadline=now() + timedelta(seconds=LONG_S)))
+    await asyncio.sleep(0)
+    await serve(echo)
+    assert (await asked).text == "hello"
+
+
+async def test_asking_ends_with_its_deadline(bus: Bus) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await bus.ask(ASK, Say(text="hello"), Say, deadline=now() + timedelta(seconds=0.3))
+
+
+async def test_a_connection_outlives_the_server(broker: Broker, bus: Bus, serve: Serve) -> None:
+    other = await serve(echo)
+    await asyncio.to_thread(broker.kill)
+    asked = asyncio.create_task(bus.ask(ASK, Say(text="hello"), Say, deadline=now() + timedelta(seconds=LONG_S)))
+    await asyncio.to_thread(broker.start)
+    assert (await asked).text == "hello"
+    assert bus.healthy
+    assert other.healthy
+
+
+async def test_closing_finishes_what_is_under_way(bus: Bus, serve: Serve) -> None:
+    handler = Hanging()
+    other = await serve(handler)
+    asked = asyncio.create_task(bus.request(ASK, Say(text="hello"), Say, timeout_s=LONG_S))
+    await handler.started.wait()
+    closing = asyncio.create_task(other.close(grace_s=LONG_S))
+    handler.go_on.set()
+    assert (await asked).text == "hello"
+    await closing
+    with pytest.raises(ResponderLost):
+        await bus.request(ASK, Say(text="hello"), Say, timeout_s=LONG_S)
+
+
+@pytest.mark.parametrize("fault", ["nobody there", "wrong password"])
+async def test_connecting_gives_up_in_time(broker: Broker, fault: str) -> None:
+    if fault == "nobody there":
+        url = broker.url
+        await asyncio.to_thread(broker.stop)
+    else:
+        url = broker.url.replace(broker.credentials.platform, "guess")
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(BusUnavailable, match=r"within 0\.5 s"):
+        await Bus(url, "hopeless").connect(patience_s=0.5)
+    assert asyncio.get_running_loop().time() - began < 5
+
+
+async def _last(bus: Bus, stream: str, subject: object) -> bytes:
+    msg = await bus.js.get_last_msg(stream, str(subject))
+    return await bus.blobs.unwrap(msg.data or b"", msg.headers)
+
+
+@pytest.mark.parametrize("size", [7, 1024 * 1024], ids=["small", "as large as NATS takes"])
+async def test_a_dead_letter_keeps_the_bytes_and_raises_an_alert(bus: Bus, size: int) -> None:
+    data = b"\xc1" * size
+    await bus.dead_letter("intake", Msg(_client=bus.client, subject="devskyy.v1.submit.x", data=data), "no msgpack")
+    letter = decode(await _last(bus, DEAD, DeadLetterSubject("intake")), DeadLetter)
+    assert (letter.subject, letter.reason, letter.data) == ("devskyy.v1.submit.x", "no msgpack", data)
+    alert = decode(await _last(bus, ALERTS, AlertSubject("2")), Alert)
+    assert (alert.level, alert.source, alert.detail) == (2, "test", "devskyy.v1.submit.x: no msgpack")
+
+
+async def test_a_recorded_message_is_kept_once(bus: Bus) -> None:
+    for _ in range(2):
+        await bus.record(DeadLetterSubject("probe"), Say(text="hello"), dedupe="one")
+    assert (await bus.js.stream_info(DEAD)).state.messages == 1
+
+
+async def test_a_closed_connection_says_so(broker: Broker) -> None:
+    closed = await broker.connect()
+    await closed.close()
+    assert not closed.healthy
+    with pytest.raises(BusUnavailable):
+        await closed.publish("devskyy.v1.agents.x.ask", Say(text=""))
+    with pytest.raises((BusUnavailable, nats.errors.Error)):
+        await closed.record(DeadLetterSubject("probe"), Say(text=""))
+
+
+async def test_what_no_stream_takes_is_not_called_recorded(bus: Bus) -> None:
+    with pytest.raises(BusUnavailable, match="not recorded"):
+        await bus.record("devskyy.v1.nowhere", Say(text=""))
+
+
+def test_messages_are_plain_msgpack() -> None:
+    assert msgpack.unpackb(encode(Say(text="hello"))) == {"text": "hello"}

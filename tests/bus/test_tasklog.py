@@ -1,0 +1,578 @@
+"""The task log on a real server: accepted once, written by one owner, followed without gap or repeat."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import nats
+import nats.errors
+import pytest
+from nats.aio.client import Client as NatsClient
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+
+from bus import trace
+from bus.client import Bus
+from bus.codec import decode_as, encode
+from bus.streams import TASKS
+from bus.subjects import AgentAsk, ModelsComplete, Submit, TaskCommand, TaskEvents, TaskLogEntry
+from bus.tasklog import OwnedTask, TaskLog, fingerprint, task_id_of
+from schemas.errors import BusUnavailable, Fenced, InvalidRequest, KeyReused, NotFound, TooLarge
+from schemas.event import TASK_EVENT, Claimed, Command, Completed, TaskEvent
+from schemas.projection import project
+from schemas.task import Input, TaskRequest
+from tests.broker import Broker, until
+
+TENANT = "default"
+HELLO = TaskRequest(prompt="Say hello.")
+LONG_S = 30.0
+
+
+async def own(tasks: TaskLog, task_id: str) -> OwnedTask:
+    return OwnedTask(tasks, await tasks.read(TENANT, task_id))
+
+
+def claimed(task: OwnedTask, epoch: int = 1, owner: str = "somebody") -> Claimed:
+    return Claimed(**task.next_fields, epoch=epoch, owner=owner, tier="simple", shape="direct", agents=("writing",))
+
+
+def completed(task: OwnedTask, answer: str = "Hello.") -> Completed:
+    fields = task.next_fields
+    ended = project(task.events).model_copy(
+        update={"status": "completed", "answer": answer, "finished_at": fields["at"]}
+    )
+    return Completed(**fields, epoch=1, task=ended)
+
+
+# -- the way in ----------------------------------------------------------------------------------------------------
+
+
+async def test_an_accepted_task_is_there(tasks: TaskLog) -> None:
+    trace.start()
+    task, created = await tasks.accept(HELLO.model_copy(update={"timeout_s": 60}), TENANT)
+    assert created
+    assert (task.status, task.prompt) == ("accepted", "Say hello.")
+    assert task.deadline_at is not None
+    assert (task.deadline_at - task.created_at).total_seconds() == 60
+    assert await tasks.task(TENANT, task.task_id) == task
+    owned = await own(tasks, task.task_id)
+    assert (owned.accepted.seq, owned.accepted.trace) == (1, trace.current())
+
+
+async def test_fifty_at_once_with_one_key_make_one_task(bus: Bus, tasks: TaskLog) -> None:
+    results = await asyncio.gather(*(tasks.accept(HELLO, TENANT, key="order 66") for _ in range(50)))
+    assert {task.task_id for task, _ in results} == {task_id_of(TENANT, "order 66")}
+    assert sum(created for _, created in results) == 1
+    assert (await bus.js.stream_info(TASKS)).state.messages == 1
+
+
+async def test_a_key_belongs_to_its_tenant(tasks: TaskLog) -> None:
+    one, _ = await tasks.accept(HELLO, "one", key="k")
+    two, created = await tasks.accept(HELLO, "two", key="k")
+    assert created
+    assert one.task_id != two.task_id
+
+
+async def test_a_key_with_another_body_is_refused(tasks: TaskLog) -> None:
+    task, _ = await tasks.accept(HELLO, TENANT, key="k")
+    with pytest.raises(KeyReused, match=task.task_id):
+        await tasks.accept(TaskRequest(prompt="Say goodbye."), TENANT, key="k")
+
+
+async def test_an_id_may_be_chosen_once(tasks: TaskLog) -> None:
+    _, first = await tasks.accept(HELLO, TENANT, task_id="mine")
+    _, second = await tasks.accept(HELLO, TENANT, task_id="mine")
+    assert (first, second) == (True, False)
+    with pytest.raises(KeyReused):
+        await tasks.accept(TaskRequest(prompt="Say goodbye."), TENANT, task_id="mine")
+
+
+async def test_a_repeat_gets_the_task_as_it_is_by_then(tasks: TaskLog) -> None:
+    task, _ = await tasks.accept(HELLO, TENANT, key="k")
+    owned = await own(tasks, task.task_id)
+    await owned.append(claimed(owned))
+    again, created = await tasks.accept(HELLO, TENANT, key="k")
+    assert (again.status, created) == ("running", False)
+
+
+@pytest.mark.parametrize("bad", ["a.b", "a b", ">", "*", "a\n", "ä", "x" * 129])
+async def test_an_id_that_would_change_the_subject_is_refused(bus: Bus, tasks: TaskLog, bad: str) -> None:
+    with pytest.raises(InvalidRequest, match="task_id"):
+        await tasks.accept(HELLO, TENANT, task_id=bad)
+    assert (await bus.js.stream_info(TASKS)).state.messages == 0
+
+
+async def test_what_is_too_large_is_refused(bus: Bus, tasks: TaskLog) -> None:
+    with pytest.raises(TooLarge, match="the prompt has 262,145 bytes"):
+        await tasks.accept(TaskRequest(prompt="x" * (256 * 1024 + 1)), TENANT)
+    part = Input(kind="text", name="a.txt", text="x" * 10_000_001)
+    with pytest.raises(TooLarge, match="the inputs together"):
+        await tasks.accept(TaskRequest(prompt="x", inputs=(part, part)), TENANT)
+    assert (await bus.js.stream_info(TASKS)).state.messages == 0
+
+
+async def test_large_inputs_are_accepted_and_read_back(tasks: TaskLog) -> None:
+    request = TaskRequest(prompt="Sum up.", inputs=(Input(kind="text", name="a.txt", text="é" * 1_000_000),))
+    task, _ = await tasks.accept(request, TENANT, key="large")
+    assert (await own(tasks, task.task_id)).accepted.request == request
+    _, created = await tasks.accept(request, TENANT, key="large")
+    assert not created
+
+
+def test_a_fingerprint_is_of_what_is_asked_not_of_how_it_is_spelled() -> None:
+    one = TaskRequest.model_validate({"prompt": "x", "metadata": {"a": 1, "b": 2}})
+    other = TaskRequest.model_validate({"metadata": {"b": 2, "a": 1}, "prompt": "x", "tier": None})
+    assert fingerprint(one) == fingerprint(other)
+    assert fingerprint(one) != fingerprint(TaskRequest(prompt="x"))
+
+
+# -- writing -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_fenced_owner_writes_nothing_and_nobody_sees_it_try(bus: Bus, tasks: TaskLog) -> None:
+    # Given a reader of everything, and two who believe that they own the task
+    heard: list[tuple[str, TaskEvent]] = []
+
+    async def listen(msg: Msg) -> None:
+        heard.append((msg.subject, decode_as(msg.data, TASK_EVENT, "task event")))
+
+    await bus.client.subscribe("devskyy.v1.tasks.>", cb=listen)
+    await bus.settle()
+    task, _ = await tasks.accept(HELLO, TENANT)
+    stale, newer = await own(tasks, task.task_id), await own(tasks, task.task_id)
+    # When the newer has written, and the stale one tries everything it can
+    await newer.append(claimed(newer, epoch=2, owner="newer"))
+    for attempt in (claimed(stale, epoch=1, owner="stale"), completed(stale, "stale")):
+        with pytest.raises(Fenced, match=task.task_id):
+            await stale.append(attempt)
+    await newer.append(completed(newer, "newer"))
+    await until(lambda: len(heard) >= 3)
+    # Then the log holds the newer's events only, and a core subscriber heard no others
+    events = [entry.event for entry in await tasks.read(TENANT, task.task_id)]
+    assert [(event.event, event.seq) for event in events] == [("accepted", 1), ("claimed", 2), ("completed", 3)]
+    assert (await tasks.task(TENANT, task.task_id)).answer == "newer"
+    assert [event for _, event in heard] == events
+    assert [subject for subject, _ in heard] == [
+        str(TaskEvents(TENANT, task.task_id, name)) for name in ("accepted", "claimed", "completed")
+    ]
+
+
+async def test_of_many_owners_at_once_one_wins(tasks: TaskLog) -> None:
+    task, _ = await tasks.accept(HELLO, TENANT)
+    owners = [await own(tasks, task.task_id) for _ in range(20)]
+
+    async def claim(number: int, owned: OwnedTask) -> int | None:
+        with contextlib.suppress(Fenced):
+            await owned.append(claimed(owned, epoch=number + 1, owner=str(number)))
+            return number
+        return None
+
+    winners = [n for n in await asyncio.gather(*(claim(i, o) for i, o in enumerate(owners))) if n is not None]
+    last = (await tasks.read(TENANT, task.task_id))[-1].event
+    assert isinstance(last, Claimed)
+    assert [last.owner] == [str(n) for n in winners]
+
+
+class _Lossy:
+    """JetStream whose next acknowledgements get lost on the way back."""
+
+    def __init__(self, js: JetStreamContext, bus: "LossyBus") -> None:
+        self._js, self._bus = js, bus
+
+    async def publish(self, subject: str, *args: Any, **kwargs: Any) -> Any:
+        ack = await self._js.publish(subject, *args, **kwargs)
+        if self._bus.lose > 0 and subject.startswith("devskyy.v1.log."):
+            self._bus.lose -= 1
+            raise nats.errors.TimeoutError
+        return ack
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._js, name)
+
+
+class LossyBus(Bus):
+    lose = 0
+
+    @property
+    def js(self) -> Any:
+        return _Lossy(super().js, self)
+
+
+@pytest.fixture
+async def lossy(broker: Broker, bus: Bus) -> AsyncIterator[LossyBus]:
+    lossy = LossyBus(broker.url, "lossy")
+    await lossy.connect()
+    yield lossy
+    await lossy.close(grace_s=0.2)
+
+
+async def test_a_lost_acknowledgement_is_recognised_as_ones_own(lossy: LossyBus) -> None:
+    tasks = TaskLog(lossy)
+    lossy.lose = 1
+    task, created = await tasks.accept(HELLO, TENANT, key="k")
+    assert created
+    owned = await own(tasks, task.task_id)
+    lossy.lose = 1
+    await owned.append(claimed(owned))
+    await owned.append(completed(owned))
+    assert [entry.event.event for entry in await tasks.read(TENANT, task.task_id)] == [
+        "accepted",
+        "claimed",
+        "completed",
+    ]
+
+
+async def test_a_task_whose_acknowledgement_was_lost_while_it_was_claimed_was_still_created_here(
+    lossy: LossyBus, tasks: TaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a coordinator that claims the task before its sender has tried again
+    sleep = asyncio.sleep
+
+    async def claim_meanwhile(delay_s: float) -> None:
+        monkeypatch.setattr("bus.tasklog.asyncio.sleep", sleep)
+        owned = await own(tasks, task_id_of(TENANT, "k"))
+        await owned.append(claimed(owned))
+
+    monkeypatch.setattr("bus.tasklog.asyncio.sleep", claim_meanwhile)
+    lossy.lose = 1
+    task, created = await TaskLog(lossy).accept(HELLO, TENANT, key="k")
+    assert (task.status, created) == ("running", True)
+
+
+async def test_without_a_server_nothing_is_called_accepted(broker: Broker, bus: Bus) -> None:
+    await asyncio.to_thread(broker.stop)
+    with pytest.raises(BusUnavailable, match=r"did not record 'accepted' within 0\.2 s"):
+        await TaskLog(bus, patience_s=0.2).accept(HELLO, TENANT)
+
+
+async def test_what_was_accepted_outlives_a_killed_server(broker: Broker, tasks: TaskLog) -> None:
+    accepted = [await tasks.accept(HELLO, TENANT, key=str(i)) for i in range(20)]
+    await asyncio.to_thread(broker.kill)
+    await asyncio.to_thread(broker.start)
+    for task, _ in accepted:
+        assert (await tasks.task(TENANT, task.task_id)).status == "accepted"
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+async def test_there_is_no_such_task(tasks: TaskLog) -> None:
+    with pytest.raises(NotFound, match="nothing"):
+        await tasks.read(TENANT, "nothing")
+    with pytest.raises(NotFound):
+        await anext(tasks.follow(TENANT, "nothing"))
+
+
+async def test_another_tenant_finds_no_task(tasks: TaskLog) -> None:
+    task, _ = await tasks.accept(HELLO, "one")
+    with pytest.raises(NotFound):
+        await tasks.task("two", task.task_id)
+
+
+async def test_a_long_history_is_read_whole(tasks: TaskLog) -> None:
+    task, _ = await tasks.accept(HELLO, TENANT)
+    owned = await own(tasks, task.task_id)
+    for epoch in range(1, 600):
+        await owned.append(claimed(owned, epoch))
+    entries = await tasks.read(TENANT, task.task_id)
+    assert [entry.event.seq for entry in entries] == list(range(1, 601))
+    assert [entry.event for entry in entries] == owned.events
+    assert [entry.event.seq for entry in await tasks.read(TENANT, task.task_id, after=598)] == [599, 600]
+
+
+class Follower:
+    """Follows a task and keeps what it sees."""
+
+    def __init__(self, tasks: TaskLog, task_id: str, after: int = 0) -> None:
+        self.seen: list[TaskEvent] = []
+        self.done = asyncio.create_task(self._follow(tasks, task_id, after))
+
+    async def _follow(self, tasks: TaskLog, task_id: str, after: int) -> None:
+        async for event in tasks.follow(TENANT, task_id, after):
+            self.seen.append(event)
+
+    @property
+    def seqs(self) -> list[int]:
+        return [event.seq for event in self.seen]
+
+    async def has(self, count: int) -> None:
+        await until(lambda: len(self.seen) >= count or self.done.done())
+
+
+async def test_followers_see_every_event_once_in_order(tasks: TaskLog) -> None:
+    task, _ = await tasks.accept(HELLO, TENANT)
+    owned = await own(tasks, task.task_id)
+    followers = [Follower(tasks, task.task_id)]
+    for epoch in range(1, 50):
+        await owned.append(claimed(owned, epoch))
+        followers.append(Follower(tasks, task.task_id))  # they come at any moment
+    await owned.append(completed(owned))
+    followers += [Follower(tasks, task.task_id), Follower(tasks, task.task_id, after=30)]
+    async with asyncio.timeout(LONG_S):
+        await asyncio.gather(*(follower.done for follower in followers))
+    for follower in followers[:-1]:
+        assert follower.seen == owned.events
+    assert followers[-1].seqs == list(range(31, 52))
+
+
+async def test_a_follower_who_has_seen_the_end_sees_nothing_more(tasks: TaskLog) -> None:
+    task, _ = await tasks.accept(HELLO, TENANT)
+    owned = await own(tasks, task.task_id)
+    await owned.append(completed(owned))
+    async with asyncio.timeout(LONG_S):
+        assert [event async for event in tasks.follow(TENANT, task.task_id, after=2)] == []
+
+
+async def test_a_follower_outlives_a_killed_server(broker: Broker, tasks: TaskLog) -> None:
+    task, _ = await tasks.accept(HELLO, TENANT)
+    owned = await own(tasks, task.task_id)
+    follower = Follower(tasks, task.task_id)
+    await owned.append(claimed(owned))
+    await follower.has(2)
+    for epoch in (2, 3):
+        await asyncio.to_thread(broker.kill)
+        await asyncio.to_thread(broker.start)
+        await owned.append(claimed(owned, epoch))
+        await follower.has(epoch + 1)
+    await asyncio.to_thread(broker.kill)
+    await asyncio.to_thread(broker.start)
+    await owned.append(completed(owned))
+    async with asyncio.timeout(LONG_S):
+        await follower.done
+    assert follower.seen == owned.events
+    assert follower.seqs == [1, 2, 3, 4, 5]
+
+
+async def test_a_follower_bears_a_bus_that_does_not_answer(tasks: TaskLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bus.tasklog.FOLLOW_RECHECK_S", 0.02)
+    monkeypatch.setattr("bus.tasklog.FOLLOW_RETRY_S", 0.02)
+    task, _ = await tasks.accept(HELLO, TENANT)
+    owned = await own(tasks, task.task_id)
+    follower = Follower(tasks, task.task_id)
+    await follower.has(1)
+    # Given a log that cannot be read for a while
+    read, failures = tasks.read, 0
+
+    async def away(*args: Any) -> Any:
+        nonlocal failures
+        failures += 1
+        raise BusUnavailable("away")
+
+    monkeypatch.setattr(tasks, "read", away)
+    await until(lambda: failures >= 3)
+    monkeypatch.setattr(tasks, "read", read)
+    # Then nothing is missed
+    await owned.append(completed(owned))
+    async with asyncio.timeout(LONG_S):
+        await follower.done
+    assert follower.seen == owned.events
+
+
+async def test_a_follower_makes_good_what_the_connection_dropped(
+    tasks: TaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bus.tasklog.FOLLOW_RECHECK_S", 0.1)
+    subscribe = NatsClient.subscribe
+
+    async def deaf(client: NatsClient, subject: str, *args: Any, cb: Callable[[Msg], Awaitable[None]]) -> Any:
+        async def hear_nothing(msg: Msg) -> None: ...
+
+        return await subscribe(client, subject, *args, cb=hear_nothing)
+
+    monkeypatch.setattr(NatsClient, "subscribe", deaf)
+    task, _ = await tasks.accept(HELLO, TENANT)
+    owned = await own(tasks, task.task_id)
+    follower = Follower(tasks, task.task_id)
+    await follower.has(1)
+    await owned.append(claimed(owned))
+    await owned.append(completed(owned))
+    async with asyncio.timeout(LONG_S):
+        await follower.done
+    assert follower.seen == owned.events
+
+
+async def test_waiting_returns_the_task_ended_or_as_it_is(tasks: TaskLog) -> None:
+    task, _ = await tasks.accept(HELLO, TENANT)
+    assert (await tasks.wait(TENANT, task.task_id, timeout_s=0.05)).status == "accepted"
+    waiting = asyncio.create_task(tasks.wait(TENANT, task.task_id, timeout_s=LONG_S))
+    owned = await own(tasks, task.task_id)
+    await owned.append(completed(owned))
+    assert (await waiting).answer == "Hello."
+
+
+async def test_a_command_waits_for_an_owner_still_to_come(tasks: TaskLog) -> None:
+    assert await tasks.pending_command(TENANT, "t") is None
+    await tasks.command(TENANT, "t", Command(reason="too dear"))
+    assert await tasks.pending_command(TENANT, "t") == Command(reason="too dear")
+    assert await tasks.pending_command(TENANT, "other") is None
+
+
+# -- the outside user ----------------------------------------------------------------------------------------------
+
+
+class Outside:
+    """A client with the outside user's credentials; `refused` holds what the server refused it."""
+
+    def __init__(self, client: NatsClient, refused: "asyncio.Queue[str]") -> None:
+        self.client, self.refused = client, refused
+
+    async def refusal(self) -> str:
+        return await asyncio.wait_for(self.refused.get(), LONG_S)
+
+
+@pytest.fixture
+async def outside(broker: Broker, bus: Bus) -> AsyncIterator[Outside]:
+    refused: asyncio.Queue[str] = asyncio.Queue()
+
+    async def on_error(error: Exception) -> None:
+        refused.put_nowait(str(error))
+
+    client = await nats.connect(broker.outside_url, error_cb=on_error)
+    yield Outside(client, refused)
+    await client.close()
+
+
+async def test_the_outside_user_submits_and_is_answered(bus: Bus, outside: Outside) -> None:
+    async def intake(msg: Msg) -> None:
+        await bus.client.publish(msg.reply, b"taken: " + msg.data)
+
+    await bus.client.subscribe(Submit.pattern(), cb=intake)
+    await bus.settle()
+    answer = await outside.client.request(str(Submit(TENANT)), b"work", timeout=LONG_S)
+    assert answer.data == b"taken: work"
+    assert (await bus.js.stream_info("SUBMIT")).state.messages == 1
+
+
+async def test_the_outside_user_commands_and_reads_its_tenant(bus: Bus, tasks: TaskLog, outside: Outside) -> None:
+    task, _ = await tasks.accept(HELLO, TENANT)
+    read = await outside.client.subscribe(TaskEvents.of_task(TENANT, task.task_id))
+    # Given what it missed, through a direct get (and with it the subscription is known to the server)
+    subject = f"$JS.API.DIRECT.GET.{TASKS}.{TaskEvents(TENANT, task.task_id, 'accepted')}"
+    missed = await outside.client.request(subject, b"", timeout=LONG_S)
+    assert decode_as(missed.data, TASK_EVENT, "task event").event == "accepted"
+    # When it commands, and the owner goes on
+    await outside.client.publish(str(TaskCommand(TENANT, task.task_id)), encode(Command(reason="enough")))
+    await outside.client.flush()
+    owned = await own(tasks, task.task_id)
+    await owned.append(completed(owned))
+    # Then the command is kept, and the event is heard
+    heard = await read.next_msg(timeout=LONG_S)
+    assert decode_as(heard.data, TASK_EVENT, "task event").event == "completed"
+    async with asyncio.timeout(LONG_S):
+        while (command := await tasks.pending_command(TENANT, task.task_id)) is None:
+            pass
+    assert command.reason == "enough"
+
+
+FORBIDDEN_TO_PUBLISH = [
+    str(TaskLogEntry(TENANT, "t", "completed")),
+    str(TaskEvents(TENANT, "t", "completed")),
+    str(ModelsComplete("coordinator")),
+    str(AgentAsk("writing")),
+    "devskyy.v1.aborts.t",
+    "devskyy.v1.alerts.4",
+    "devskyy.v1.calls.default.t.s.d",
+    str(Submit("other")),
+    str(TaskCommand("other", "t")),
+    "_INBOX_platform.guess",
+    "$SRV.PING",
+    "$JS.API.INFO",
+    "$JS.API.STREAM.NAMES",
+    "$JS.API.STREAM.INFO.TASKS",
+    "$JS.API.STREAM.PURGE.TASKS",
+    "$JS.API.STREAM.DELETE.TASKS",
+    "$JS.API.STREAM.MSG.GET.TASKS",
+    "$JS.API.STREAM.CREATE.MINE",
+    "$JS.API.CONSUMER.CREATE.TASKS",
+    "$JS.API.CONSUMER.MSG.NEXT.TASKS.coordinators",
+    "$JS.API.DIRECT.GET.TASKS",
+    "$JS.API.DIRECT.GET.CALLS.devskyy.v1.calls.default.t.s.d",
+    "$JS.API.DIRECT.GET.TASKS.devskyy.v1.tasks.other.t.accepted",
+    "$JS.ACK.TASKS.coordinators.1.1.1.1.1",
+    "$SYS.REQ.SERVER.PING",
+]
+
+
+async def test_the_outside_user_publishes_nothing_else(bus: Bus, outside: Outside) -> None:
+    seen: list[str] = []
+
+    async def watch(msg: Msg) -> None:
+        seen.append(msg.subject)
+
+    await bus.client.subscribe("devskyy.v1.>", cb=watch)
+    await bus.settle()
+    for subject in FORBIDDEN_TO_PUBLISH:
+        await outside.client.publish(subject, b"x", reply="_INBOX.mine")
+        assert f'permissions violation for publish to "{subject.lower()}"' in (await outside.refusal()).lower()
+    # A permitted one, last of all, is the only one that arrives.
+    await outside.client.publish(str(Submit(TENANT)), b"x")
+    await until(lambda: bool(seen))
+    assert seen == [str(Submit(TENANT))]
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        ">",
+        "devskyy.v1.>",
+        "devskyy.v1.tasks.>",
+        "devskyy.v1.tasks.*.t.>",
+        "devskyy.v1.tasks.other.>",
+        "devskyy.v1.log.default.>",
+        "devskyy.v1.commands.default.>",
+        "devskyy.v1.submit.default",
+        "devskyy.v1.agents.>",
+        "devskyy.v1.models.>",
+        "devskyy.v1.calls.>",
+        "devskyy.v1.alerts.>",
+        "_INBOX_platform.>",
+        "$JS.>",
+        "$SRV.>",
+        "$SYS.>",
+    ],
+)
+async def test_the_outside_user_subscribes_to_nothing_else(outside: Outside, subject: str) -> None:
+    await outside.client.subscribe(subject)
+    assert f'permissions violation for subscription to "{subject.lower()}"' in (await outside.refusal()).lower()
+
+
+async def test_an_answer_cannot_be_steered_where_the_outside_user_may_not_publish(
+    bus: Bus, tasks: TaskLog, outside: Outside
+) -> None:
+    """JetStream answers with its own permissions; in one account the reply subject would be the asker's to choose."""
+    task, _ = await tasks.accept(HELLO, TENANT)
+    seen: list[str] = []
+
+    async def watch(msg: Msg) -> None:
+        seen.append(msg.subject)
+
+    await bus.client.subscribe("devskyy.v1.>", cb=watch)
+    await bus.settle()
+    targets = ["devskyy.v1.aborts.victim", str(TaskLogEntry("other", "t", "completed")), str(AgentAsk("writing"))]
+    for target in targets:
+        await outside.client.publish(str(TaskCommand(TENANT, "t")), b"x", reply=target)
+        await outside.client.publish(
+            f"$JS.API.DIRECT.GET.{TASKS}.{TaskEvents(TENANT, task.task_id, 'accepted')}", b"", reply=target
+        )
+    # Answers to what was asked after them come after theirs.
+    await outside.client.request(
+        f"$JS.API.DIRECT.GET.{TASKS}.{TaskEvents(TENANT, task.task_id, 'accepted')}", b"", timeout=LONG_S
+    )
+    await outside.client.publish(str(TaskCommand(TENANT, "last")), b"x")
+    await until(lambda: str(TaskCommand(TENANT, "last")) in seen)
+    await bus.settle()
+    assert set(seen) == {str(TaskCommand(TENANT, "t")), str(TaskCommand(TENANT, "last"))}
+    with pytest.raises(NotFound):
+        await tasks.read("other", "t")
+
+
+async def test_a_guessed_password_does_not_connect(broker: Broker) -> None:
+    url = broker.outside_url.replace(broker.credentials.outside, broker.credentials.platform)
+
+    async def quiet(error: Exception) -> None: ...
+
+    client = NatsClient()
+    with pytest.raises(nats.errors.Error, match="Authorization Violation"):
+        await client.connect(url, allow_reconnect=False, error_cb=quiet)
+    await client.close()

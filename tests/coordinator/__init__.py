@@ -1,0 +1,1 @@
+"""The coordinator's trade: classification and staffing."""

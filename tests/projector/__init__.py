@@ -1,0 +1,1 @@
+"""The projector without Ray and NATS, on real databases."""

@@ -1,0 +1,1 @@
+"""What is said: bounds, round trips, and errors that cross processes."""

@@ -1,0 +1,449 @@
+"""A platform that speaks DevSkyy's HTTP API on a real socket, with tasks that go as a test has written.
+
+    with PlatformSimulator() as platform:
+        platform.scripts["hello"] = Script(held=True)            # runs until `finish`, or until it is cancelled
+        platform.refuse(Refusal(503, retry_after_s=0.01), times=2)   # the next two requests
+        platform.cut_streams(after=1, times=1)                   # the next stream breaks off after one event
+        client = Client(platform.url)
+        ...
+        assert platform.seen[0].key == platform.seen[1].key
+
+It serves from a thread with an event loop of its own, so tests of every kind and other processes can call it.
+"""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import uvicorn
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from schemas.agent import AgentStatus
+from schemas.errors import DeadlineExceeded, DevSkyyError, InvalidRequest, KeyReused, NotFound
+from schemas.health import Check, Health
+from schemas.message import now
+from schemas.problem import MEDIA_TYPE, Problem, field_errors
+from schemas.quality import Quality
+from schemas.receipt import Call, Receipt
+from schemas.service import ServiceStatus
+from schemas.task import SHAPE_OF, Links, Task, TaskAccepted, TaskList, TaskRequest, TaskSummary
+
+CALL = Call(
+    step="answer",
+    agent="writing",
+    service="local",
+    model="smollm2-135m-instruct",
+    fallback_from=("claude-opus: unavailable: no key", "groq: HTTP 500"),
+    prompt_tokens=12,
+    completion_tokens=30,
+    cost_usd=0.0,
+    latency_ms=12.5,
+)
+RECEIPT = Receipt.of((CALL,), wall_ms=1500.0, premium_service="claude-opus", premium_cost_usd=0.00243)
+
+
+@dataclass(frozen=True)
+class Script:
+    """How the tasks of one prompt go."""
+
+    ends: Literal["completed", "failed"] = "completed"
+    held: bool = False
+    """It runs until `finish`, or until it is cancelled."""
+    deaf: bool = False
+    """Asked to cancel, it goes on."""
+    answer: str = "A fine answer."
+    quality: Quality | None = None
+    receipt: Receipt = RECEIPT
+
+
+@dataclass(frozen=True)
+class Refusal:
+    status: int
+    retry_after_s: float | None = None
+    html: bool = False
+    """A page of some proxy instead of a problem."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as it came."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+    @property
+    def key(self) -> str | None:
+        return self.headers.get("idempotency-key")
+
+
+@dataclass
+class Running:
+    """One task, as the events that happened to it."""
+
+    task: Task
+    request: TaskRequest
+    script: Script
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+
+class PlatformSimulator:
+    """Serves while it is started; may be read and steered from any thread."""
+
+    def __init__(self) -> None:
+        self.scripts: dict[str, Script] = {}
+        """By prompt; a prompt without one completes at once."""
+        self.health = Health(status="ready", checks=(Check(name="nats", ok=True),))
+        self.agents = (
+            AgentStatus(name="writing", role="writer", state="up", services=("local",), serves_now="local"),
+            AgentStatus(name="code", role="programmer", state="degraded", reason="no service of its order is available"),
+        )
+        self.services = (
+            ServiceStatus(name="local", kind="chat", model="embedded/smollm2-135m-instruct", state="available"),
+            ServiceStatus(
+                name="groq",
+                kind="chat",
+                model="groq/openai/gpt-oss-20b",
+                state="unavailable",
+                reason="no key: set GROQ_API_KEY",
+                price_unknown_reason="not in the table",
+            ),
+        )
+        self.heartbeat_s = 10.0
+        self.seen: list[Seen] = []
+        self.tasks: dict[str, Running] = {}
+        self._keys: dict[str, tuple[bytes, str]] = {}
+        self._refusals: deque[Refusal] = deque()
+        self._cuts: deque[int] = deque()
+        self._port = 0
+        self._server: _Server | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed = threading.Condition(threading.RLock())  # guards all of the above, and tells those who wait
+        self._waiting: set[asyncio.Event] = set()
+
+    # Life
+
+    def start(self) -> Self:
+        """Returns once requests are accepted; started again, it comes back on the same port with its tasks."""
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self._port))
+        listener.listen(128)  # from here on clients may connect; the thread takes them up when it runs
+        self._port = listener.getsockname()[1]
+        config = uvicorn.Config(self._app(), lifespan="off", ws="none", log_config=None, access_log=False)
+        self._server = _Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Breaks off every connection, as a platform that is killed does."""
+        if self._server is not None and self._thread is not None:
+            self._server.should_exit = True
+            self._thread.join()
+            self._server = self._thread = self._loop = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.stop()
+
+    # What a test does
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def refuse(self, refusal: Refusal, times: int) -> None:
+        """The next requests, whatever they are."""
+        with self._changed:
+            self._refusals.extend([refusal] * times)
+
+    def cut_streams(self, after: int, times: int) -> None:
+        """The next streams of events break off in the middle of the event after so many."""
+        with self._changed:
+            self._cuts.extend([after] * times)
+
+    def happen(self, task_id: str, event: str, **facts: Any) -> None:
+        """Something happens to a task that does not end it."""
+        with self._changed:
+            self._record(self.tasks[task_id], event, facts)
+
+    def finish(self, task_id: str) -> None:
+        """A held task ends as its script says."""
+        with self._changed:
+            running = self.tasks[task_id]
+            self._end(running, running.script.ends)
+
+    def wait_until(self, holds: Callable[[], bool], timeout_s: float = 10.0) -> None:
+        """Blocks until that holds, looking again whenever something happens.
+
+        Raises:
+            TimeoutError: it does not hold within that time.
+        """
+        with self._changed:
+            if not self._changed.wait_for(holds, timeout_s):
+                raise TimeoutError(f"not within {timeout_s:g} s; seen: {[(s.method, s.path) for s in self.seen]}")
+
+    def made(self, method: str, path: str | None = None) -> list[Seen]:
+        """The requests of a method, in order."""
+        with self._changed:
+            return [s for s in self.seen if s.method == method and path in (None, s.path)]
+
+    # What happens to tasks
+
+    def _record(self, running: Running, event: str, facts: dict[str, Any]) -> None:
+        common = {"event": event, "task_id": running.task.task_id, "seq": len(running.events) + 1}
+        running.events.append({**common, "at": now().isoformat(), **facts})
+        self._notify()
+
+    def _end(self, running: Running, status: Literal["completed", "failed", "cancelled"]) -> None:
+        if running.task.ended:
+            return
+        done: dict[str, Any] = {"status": status, "finished_at": now(), "receipt": running.script.receipt}
+        if status == "completed":
+            done |= {"answer": running.script.answer, "quality": running.script.quality}
+        elif status == "failed":
+            done["error"] = Problem.of(DeadlineExceeded("the task", 1))
+        running.task = running.task.model_copy(update=done)
+        self._record(running, status, {"task": running.task.model_dump(mode="json", exclude_none=True)})
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+            if self._loop is not None:
+                for event in self._waiting:
+                    self._loop.call_soon_threadsafe(event.set)
+
+    async def _news(self, timeout_s: float) -> None:
+        """Until something happens, or the time is over."""
+        event = asyncio.Event()
+        with self._changed:
+            self._waiting.add(event)
+        try:
+            await asyncio.wait_for(event.wait(), timeout_s)
+        except TimeoutError:
+            pass
+        finally:
+            with self._changed:
+                self._waiting.discard(event)
+
+    # What is served
+
+    def _app(self) -> Starlette:
+        doors: dict[tuple[str, str], Callable[[Request, bytes], Any]] = {
+            ("POST", "/api/v1/tasks"): self._submit,
+            ("GET", "/api/v1/tasks"): self._list,
+            ("GET", "/api/v1/tasks/{id}"): self._show,
+            ("DELETE", "/api/v1/tasks/{id}"): self._cancel,
+            ("GET", "/api/v1/agents"): self._agents,
+            ("GET", "/api/v1/services"): self._services,
+            ("GET", "/health/ready"): self._ready,
+        }
+        routes = [Route(path, self._door(answer), methods=[method]) for (method, path), answer in doors.items()]
+        return Starlette(routes=[*routes, Route("/api/v1/tasks/{id}/events", _Stream(self))])
+
+    def _door(self, answer: Callable[[Request, bytes], Any]) -> Callable[[Request], Any]:
+        async def door(request: Request) -> Response:
+            body = await request.body()
+            if (refused := self.arrive(request, body)) is not None:
+                return refused
+            try:
+                answered: Response = await answer(request, body)
+                return answered
+            except DevSkyyError as error:
+                return _problem(Problem.of(error))
+
+        return door
+
+    def arrive(self, request: Request, body: bytes = b"") -> Response | None:
+        """Note a request; the answer if it is to be refused."""
+        with self._changed:
+            self._loop = asyncio.get_running_loop()
+            decoded = json.loads(body) if body else None
+            self.seen.append(Seen(request.method, request.url.path, dict(request.headers), decoded))
+            refusal = self._refusals.popleft() if self._refusals else None
+        self._notify()
+        if refusal is None:
+            return None
+        headers = {} if refusal.retry_after_s is None else {"retry-after": f"{refusal.retry_after_s:g}"}
+        if refusal.html:
+            return Response("<html>Bad Gateway</html>", refusal.status, headers, media_type="text/html")
+        text = "Not now"
+        said = Problem(type="urn:devskyy:problem:unavailable", title=text, status=refusal.status, detail="come back later")
+        return _problem(said, headers)
+
+    def find(self, request: Request) -> Running:
+        with self._changed:
+            task_id = request.path_params["id"]
+            if task_id not in self.tasks:
+                raise NotFound("task", task_id)
+            return self.tasks[task_id]
+
+    async def _submit(self, request: Request, body: bytes) -> Response:
+        try:
+            asked = TaskRequest.model_validate_json(body)
+        except ValidationError as error:
+            return _problem(Problem.of_validation(field_errors(error)))
+        if asked.tier == "mega":
+            raise InvalidRequest("tier", "'mega' cannot be run by this version")
+        running = self._accept(asked, body, request.headers.get("idempotency-key"))
+        waited_s = float(request.headers.get("prefer", "wait=0").removeprefix("wait="))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(waited_s):
+                while not running.task.ended:
+                    await self._news(timeout_s=0.5)
+        task = running.task
+        if waited_s and task.ended:
+            return _json(task)
+        path = f"/api/v1/tasks/{task.task_id}"
+        return _json(
+            TaskAccepted(task_id=task.task_id, status=task.status, links=Links(self=path, events=f"{path}/events")), 202
+        )
+
+    def _accept(self, asked: TaskRequest, body: bytes, key: str | None) -> Running:
+        with self._changed:
+            if key is not None and key in self._keys:
+                first, task_id = self._keys[key]
+                if first != body:
+                    raise KeyReused(key, task_id)
+                return self.tasks[task_id]
+            task = Task(task_id=secrets.token_hex(8), status="accepted", prompt=asked.prompt, created_at=now())
+            running = Running(task, asked, self.scripts.get(asked.prompt, Script()))
+            self.tasks[task.task_id] = running
+            if key is not None:
+                self._keys[key] = (body, task.task_id)
+            self._record(running, "accepted", {})
+            tier = asked.tier or "simple"
+            update = {"status": "running", "tier": tier, "shape": SHAPE_OF[tier], "started_at": now()}
+            running.task = task.model_copy(update=update)
+            self._record(running, "claimed", {"tier": tier, "shape": SHAPE_OF[tier], "agents": ["writing"]})
+            if not running.script.held:
+                self._end(running, running.script.ends)
+            return running
+
+    async def _show(self, request: Request, body: bytes) -> Response:
+        return _json(self.find(request).task)
+
+    async def _list(self, request: Request, body: bytes) -> Response:
+        asked = request.query_params
+        limit, first = int(asked.get("limit", 50)), int(asked.get("cursor", 0))
+        with self._changed:
+            tasks = [r.task for r in reversed(self.tasks.values()) if asked.get("status") in (None, r.task.status)]
+        page = tuple(
+            TaskSummary(
+                task_id=task.task_id,
+                status=task.status,
+                tier=task.tier,
+                prompt=task.prompt[:200],
+                created_at=task.created_at,
+                finished_at=task.finished_at,
+                cost_usd=task.receipt.cost_usd if task.receipt else None,
+            )
+            for task in tasks[first : first + limit]
+        )
+        return _json(TaskList(tasks=page, next=str(first + limit) if first + limit < len(tasks) else None))
+
+    async def _cancel(self, request: Request, body: bytes) -> Response:
+        running = self.find(request)
+        with self._changed:
+            if running.task.ended:
+                return _json(running.task)
+            asked = running.task
+            if not running.script.deaf:
+                self._end(running, "cancelled")
+            return _json(asked, 202)
+
+    async def _agents(self, request: Request, body: bytes) -> Response:
+        return JSONResponse({"agents": [agent.model_dump(mode="json") for agent in self.agents]})
+
+    async def _services(self, request: Request, body: bytes) -> Response:
+        return JSONResponse({"services": [service.model_dump(mode="json") for service in self.services]})
+
+    async def _ready(self, request: Request, body: bytes) -> Response:
+        return _json(self.health, 200 if self.health.status == "ready" else 503)
+
+
+class _Stream:
+    """The events of one task; an application of its own, because only that can break off in the middle."""
+
+    def __init__(self, platform: PlatformSimulator) -> None:
+        self._platform = platform
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        platform, request = self._platform, Request(scope, receive)
+        if (refused := platform.arrive(request)) is not None:
+            return await refused(scope, receive, send)
+        try:
+            running = platform.find(request)
+        except NotFound as error:
+            return await _problem(Problem.of(error))(scope, receive, send)
+        with platform._changed:
+            cut = platform._cuts.popleft() if platform._cuts else None
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        left = asyncio.create_task(_disconnected(receive))
+        try:
+            await self._events(running, int(request.headers.get("last-event-id", 0)), cut, left, send)
+        finally:
+            left.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await left
+
+    async def _events(
+        self, running: Running, after: int, cut: int | None, left: "asyncio.Task[None]", send: Send
+    ) -> None:
+        sent = 0
+        while not left.done():
+            for event in running.events[after:]:
+                line = f"id: {event['seq']}\nevent: {event['event']}\ndata: {json.dumps(event)}\n\n".encode()
+                broken = cut is not None and sent == cut
+                await send({"type": "http.response.body", "body": line[:-9] if broken else line, "more_body": True})
+                if broken:
+                    return  # without the end that was promised: the connection is closed
+                after, sent = after + 1, sent + 1
+            if running.task.ended:
+                await send({"type": "http.response.body", "body": b""})
+                return
+            news = asyncio.create_task(self._platform._news(self._platform.heartbeat_s))
+            if len(running.events) == after:
+                await asyncio.wait({news, left}, return_when=asyncio.FIRST_COMPLETED)
+            news.cancel()
+            if len(running.events) == after and not left.done():
+                await send({"type": "http.response.body", "body": b": heartbeat\n\n", "more_body": True})
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class _Server(uvicorn.Server):
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()  # uvicorn would wait for a held stream for ever
+        await super().shutdown(sockets)
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(value.model_dump_json(), status, media_type="application/json")
+
+
+def _problem(problem: Problem, headers: dict[str, str] | None = None) -> Response:
+    return Response(problem.model_dump_json(), problem.status, headers, media_type=MEDIA_TYPE)
