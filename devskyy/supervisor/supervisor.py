@@ -31,7 +31,7 @@ log = structlog.get_logger()
 
 WATCH_S = 1.0
 RESTART_PAUSE_S = 0.5
-HTTP_PATIENCE_S = 20.0
+HTTP_PATIENCE_S = 30.0
 """Serve heals its own replicas and proxies; a door shut for longer than this means that Ray itself is started anew."""
 DRAIN_PATIENCE_S = 10.0
 ENOUGH_DISK = 64 * 1024 * 1024
@@ -185,6 +185,9 @@ class Supervisor:
                 await self._start_host()
             if not self._ready:
                 continue
+            if strays := await asyncio.to_thread(processes.stray_haproxies, self._home):
+                log.warning("ending proxies whose manager died", pids=[p.pid for p in strays])
+                await asyncio.to_thread(processes.kill, strays)
             shut_since = None if await self._http_answers() else shut_since or loop.time()
             if shut_since is not None and loop.time() - shut_since > HTTP_PATIENCE_S:
                 await self._restart_ray(f"nothing answered over HTTP for {HTTP_PATIENCE_S:g} s")
@@ -239,11 +242,13 @@ class Supervisor:
         log.warning("starting Ray, Serve and the fleet anew", reason=reason)
         self._ready = False
         self._hearing.cancel()
-        spared = {os.getpid(), self._nats.pid if self._nats else 0}
-        mine = [p for p in await asyncio.to_thread(processes.of_home, self._home) if p.pid not in spared]
-        await asyncio.to_thread(processes.kill, mine)
+        await asyncio.to_thread(processes.kill, await self._all_but_nats())
         self._ray = self._host = None
         await self._start_ray()
+
+    async def _all_but_nats(self) -> list[psutil.Process]:
+        spared = {os.getpid(), self._nats.pid if self._nats else 0}
+        return [p for p in await asyncio.to_thread(processes.of_home, self._home) if p.pid not in spared]
 
     # -- ending ------------------------------------------------------------------------------------------------
 
@@ -251,9 +256,10 @@ class Supervisor:
         if self._state is not None:
             self._tell("stopping", None)
         await self._drain()
-        for process, grace_s in ((self._host, 1.0), (self._ray, 8.0), (self._nats, 5.0)):
-            if process is not None:
-                await _ended(process, grace_s)
+        # The actors are done; nothing under Ray holds state, and its own orderly end takes many seconds.
+        await asyncio.to_thread(processes.kill, await self._all_but_nats())
+        if self._nats is not None:
+            await _ended(self._nats, grace_s=5)
         await asyncio.to_thread(processes.end_home, self._home, None, 2.0)
         shutil.rmtree(ray_head.folder(self._home), ignore_errors=True)
         clear_state(self._home)

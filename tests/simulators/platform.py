@@ -14,15 +14,17 @@ It serves from a thread with an event loop of its own, so tests of every kind an
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
 
+import psutil
 import uvicorn
 from pydantic import ValidationError
 from starlette.applications import Starlette
@@ -31,6 +33,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from devskyy.supervisor.state import PlatformState
 from schemas.agent import AgentStatus
 from schemas.errors import DeadlineExceeded, DevSkyyError, InvalidRequest, KeyReused, NotFound
 from schemas.health import Check, Health
@@ -53,6 +56,22 @@ CALL = Call(
     latency_ms=12.5,
 )
 RECEIPT = Receipt.of((CALL,), wall_ms=1500.0, premium_service="claude-opus", premium_cost_usd=0.00243)
+
+
+def recorded(http: str, **fields: Any) -> PlatformState:
+    """What the supervisor of a running platform writes down; this very process is taken for the supervisor."""
+    about = {
+        "instance": "simulated",
+        "pid": os.getpid(),
+        "pid_started": psutil.Process().create_time(),
+        "phase": "ready",
+        "http": http,
+        "nats_url": "nats://platform:hidden@127.0.0.1:4222",
+        "outside_nats_url": "nats://outside:given@127.0.0.1:4222",
+        "ray_dashboard": "http://127.0.0.1:8265",
+        "started_at": now(),
+    }
+    return PlatformState.model_validate({**about, **fields})
 
 
 @dataclass(frozen=True)
@@ -110,7 +129,9 @@ class PlatformSimulator:
         self.health = Health(status="ready", checks=(Check(name="nats", ok=True),))
         self.agents = (
             AgentStatus(name="writing", role="writer", state="up", services=("local",), serves_now="local"),
-            AgentStatus(name="code", role="programmer", state="degraded", reason="no service of its order is available"),
+            AgentStatus(
+                name="code", role="programmer", state="degraded", reason="no service of its order is available"
+            ),
         )
         self.services = (
             ServiceStatus(name="local", kind="chat", model="embedded/smollm2-135m-instruct", state="available"),
@@ -231,15 +252,14 @@ class PlatformSimulator:
                 for event in self._waiting:
                     self._loop.call_soon_threadsafe(event.set)
 
-    async def _news(self, timeout_s: float) -> None:
-        """Until something happens, or the time is over."""
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[asyncio.Event]:
+        """An event that is set whenever something happens, from before the first look."""
         event = asyncio.Event()
         with self._changed:
             self._waiting.add(event)
         try:
-            await asyncio.wait_for(event.wait(), timeout_s)
-        except TimeoutError:
-            pass
+            yield event
         finally:
             with self._changed:
                 self._waiting.discard(event)
@@ -286,7 +306,9 @@ class PlatformSimulator:
         if refusal.html:
             return Response("<html>Bad Gateway</html>", refusal.status, headers, media_type="text/html")
         text = "Not now"
-        said = Problem(type="urn:devskyy:problem:unavailable", title=text, status=refusal.status, detail="come back later")
+        said = Problem(
+            type="urn:devskyy:problem:unavailable", title=text, status=refusal.status, detail="come back later"
+        )
         return _problem(said, headers)
 
     def find(self, request: Request) -> Running:
@@ -295,6 +317,16 @@ class PlatformSimulator:
             if task_id not in self.tasks:
                 raise NotFound("task", task_id)
             return self.tasks[task_id]
+
+    def since(self, running: Running, after: int) -> tuple[list[dict[str, Any]], bool]:
+        """A task's events from there on, and whether those are the last."""
+        with self._changed:
+            return running.events[after:], running.task.ended
+
+    def cut(self) -> int | None:
+        """After how many events the present stream is to break off."""
+        with self._changed:
+            return self._cuts.popleft() if self._cuts else None
 
     async def _submit(self, request: Request, body: bytes) -> Response:
         try:
@@ -307,8 +339,10 @@ class PlatformSimulator:
         waited_s = float(request.headers.get("prefer", "wait=0").removeprefix("wait="))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(waited_s):
-                while not running.task.ended:
-                    await self._news(timeout_s=0.5)
+                with self.listening() as news:
+                    while not running.task.ended:
+                        await news.wait()
+                        news.clear()
         task = running.task
         if waited_s and task.ended:
             return _json(task)
@@ -394,8 +428,7 @@ class _Stream:
             running = platform.find(request)
         except NotFound as error:
             return await _problem(Problem.of(error))(scope, receive, send)
-        with platform._changed:
-            cut = platform._cuts.popleft() if platform._cuts else None
+        cut = platform.cut()
         headers = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         left = asyncio.create_task(_disconnected(receive))
@@ -410,23 +443,26 @@ class _Stream:
         self, running: Running, after: int, cut: int | None, left: "asyncio.Task[None]", send: Send
     ) -> None:
         sent = 0
-        while not left.done():
-            for event in running.events[after:]:
-                line = f"id: {event['seq']}\nevent: {event['event']}\ndata: {json.dumps(event)}\n\n".encode()
-                broken = cut is not None and sent == cut
-                await send({"type": "http.response.body", "body": line[:-9] if broken else line, "more_body": True})
-                if broken:
-                    return  # without the end that was promised: the connection is closed
-                after, sent = after + 1, sent + 1
-            if running.task.ended:
-                await send({"type": "http.response.body", "body": b""})
-                return
-            news = asyncio.create_task(self._platform._news(self._platform.heartbeat_s))
-            if len(running.events) == after:
-                await asyncio.wait({news, left}, return_when=asyncio.FIRST_COMPLETED)
-            news.cancel()
-            if len(running.events) == after and not left.done():
-                await send({"type": "http.response.body", "body": b": heartbeat\n\n", "more_body": True})
+        with self._platform.listening() as news:
+            while not left.done():
+                news.clear()
+                pending, ended = self._platform.since(running, after)
+                for event in pending:
+                    line = f"id: {event['seq']}\nevent: {event['event']}\ndata: {json.dumps(event)}\n\n".encode()
+                    broken = cut is not None and sent == cut
+                    await send({"type": "http.response.body", "body": line[:-9] if broken else line, "more_body": True})
+                    if broken:
+                        return  # without the end that was promised: the connection is closed
+                    after, sent = after + 1, sent + 1
+                if ended:
+                    await send({"type": "http.response.body", "body": b""})
+                    return
+                waiting = asyncio.create_task(news.wait())
+                await asyncio.wait(
+                    {waiting, left}, timeout=self._platform.heartbeat_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if waiting.cancel() and not left.done():
+                    await send({"type": "http.response.body", "body": b": heartbeat\n\n", "more_body": True})
 
 
 async def _disconnected(receive: Receive) -> None:
@@ -438,6 +474,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for connection in list(self.server_state.connections):
             connection.transport.abort()  # uvicorn would wait for a held stream for ever
+        await asyncio.sleep(0)  # they are gone before uvicorn looks, which it does every tenth of a second
         await super().shutdown(sockets)
 
 

@@ -1,0 +1,352 @@
+"""Work from a durable consumer on a real server: nothing is lost, nothing comes for ever."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from nats.aio.msg import Msg
+
+from bus import streams
+from bus.client import Bus
+from bus.codec import decode
+from bus.consumer import Puller
+from bus.streams import ALERTS, DEAD, TASKS, Consumer
+from bus.subjects import AlertSubject, DeadLetterSubject, TaskEvents, TaskLogEntry
+from bus.tasklog import TaskLog
+from schemas.errors import BusUnavailable, DecodeError, Fenced, Unavailable
+from schemas.event import Alert, DeadLetter
+from schemas.task import TaskRequest
+from tests.broker import Broker, until
+
+LONG_S = 60.0
+ACK_WAIT_S = 0.5
+PROBE = Consumer(TASKS, "probe", TaskEvents.pattern(event="accepted"), ack_wait_s=ACK_WAIT_S)
+
+Handle = Callable[[Msg], Awaitable[None]]
+Pull = Callable[..., Puller]
+
+
+class Seen:
+    """What a handler was given, in order."""
+
+    def __init__(self) -> None:
+        self.tasks: list[str] = []
+        self.deliveries: list[int] = []
+
+    def __call__(self, msg: Msg) -> None:
+        self.tasks.append(TaskEvents.parse(msg.subject).task)
+        self.deliveries.append(msg.metadata.num_delivered)
+
+
+@pytest.fixture
+async def probe(bus: Bus) -> None:
+    await bus.js.add_consumer(TASKS, PROBE.config())
+
+
+@pytest.fixture
+async def pull(bus: Bus, probe: None) -> AsyncIterator[Pull]:
+    running: list[tuple[Puller, asyncio.Task[None]]] = []
+
+    def start(handle: Handle, on: Bus = bus, concurrency: int = 8, **options: Any) -> Puller:
+        puller = Puller(on, PROBE, handle, concurrency=concurrency, **options)
+        running.append((puller, asyncio.create_task(puller.run())))
+        return puller
+
+    yield start
+    for puller, run in running:
+        await puller.stop(grace_s=0.1)
+        run.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await run
+
+
+async def accept(tasks: TaskLog, *ids: str) -> None:
+    for task_id in ids:
+        await tasks.accept(TaskRequest(prompt="Say hello."), "default", task_id=task_id)
+
+
+async def all_done(bus: Bus) -> None:
+    """Return once the consumer has nothing left, neither to deliver nor to be acknowledged."""
+    async with asyncio.timeout(LONG_S):
+        while True:
+            info = await bus.js.consumer_info(TASKS, PROBE.name)
+            if not info.num_pending and not info.num_ack_pending:
+                return
+
+
+async def test_every_message_is_handled_once(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
+    ids = [f"t{i}" for i in range(100)]
+    await asyncio.gather(*(accept(tasks, task_id) for task_id in ids))
+    seen = Seen()
+    here, there = Seen(), Seen()
+
+    def handler(mine: Seen) -> Handle:
+        async def handle(msg: Msg) -> None:
+            seen(msg)
+            mine(msg)
+
+        return handle
+
+    pull(handler(here))
+    pull(handler(there))
+    await all_done(bus)
+    assert sorted(seen.tasks) == sorted(ids)
+    assert set(seen.deliveries) == {1}
+    assert len(here.tasks) + len(there.tasks) == len(ids)
+
+
+async def test_no_more_are_handled_at_once_than_allowed(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
+    await asyncio.gather(*(accept(tasks, f"t{i}") for i in range(12)))
+    running, most = 0, 0
+    turn = asyncio.Semaphore(0)
+
+    async def handle(msg: Msg) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await turn.acquire()
+        running -= 1
+
+    puller = pull(handle, concurrency=3)
+    for _ in range(10):
+        await until(lambda: running == 3)
+        assert puller.in_flight == 3
+        turn.release()
+        await until(lambda: running == 2 or turn.locked())
+    for _ in range(2):
+        turn.release()
+    await all_done(bus)
+    assert most == 3
+
+
+WORKER = """
+import asyncio, sys
+from bus.client import Bus
+from bus.consumer import Puller
+from bus.streams import Consumer
+
+async def handle(msg):
+    print("working", flush=True)
+    await asyncio.sleep(3600)
+
+async def main():
+    bus = await Bus(sys.argv[1], "mortal").connect()
+    await Puller(bus, Consumer(sys.argv[2], sys.argv[3], "", ack_wait_s=float(sys.argv[4])), handle, concurrency=1).run()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_message_whose_worker_was_killed_comes_again(
+    broker: Broker, bus: Bus, tasks: TaskLog, pull: Pull
+) -> None:
+    # Given a process that works on the message
+    await accept(tasks, "t")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", WORKER, broker.url, TASKS, PROBE.name, str(ACK_WAIT_S), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        while b"working" not in (line := await process.stdout.readline()):
+            assert line, "the worker ended by itself"
+    finally:
+        # When it is killed
+        process.kill()
+        await process.wait()
+    # Then somebody else gets the message
+    seen = Seen()
+
+    async def handle(msg: Msg) -> None:
+        seen(msg)
+
+    pull(handle)
+    await until(lambda: bool(seen.tasks), LONG_S)
+    await all_done(bus)
+    assert (seen.tasks, seen.deliveries) == (["t"], [2])
+
+
+async def test_a_message_that_is_worked_on_does_not_come_again(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
+    beats, deliveries = 0, Seen()
+    go_on = asyncio.Event()
+
+    async def count(msg: Msg) -> None:
+        nonlocal beats
+        beats += msg.data == b"+WPI"
+
+    async def handle(msg: Msg) -> None:
+        deliveries(msg)
+        await go_on.wait()
+
+    await bus.client.subscribe(f"$JS.ACK.{TASKS}.{PROBE.name}.>", cb=count)
+    await bus.settle()
+    pull(handle)
+    await accept(tasks, "t")
+    await until(lambda: beats >= 9, LONG_S)  # three times its ack wait
+    go_on.set()
+    await all_done(bus)
+    assert deliveries.deliveries == [1]
+
+
+async def test_what_fails_comes_again_until_it_works(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
+    seen = Seen()
+
+    async def handle(msg: Msg) -> None:
+        seen(msg)
+        if len(seen.tasks) == 1:
+            raise Unavailable("not now")
+        if len(seen.tasks) == 2:
+            raise ValueError("a mistake")
+
+    pull(handle)
+    await accept(tasks, "t")
+    await until(lambda: len(seen.tasks) == 3, LONG_S)
+    await all_done(bus)
+    assert seen.deliveries == [1, 2, 3]
+    assert (await bus.js.stream_info(DEAD)).state.messages == 0
+
+
+async def test_deliveries_are_bounded(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
+    seen, given_up = Seen(), Seen()
+
+    async def handle(msg: Msg) -> None:
+        seen(msg)
+        raise Unavailable("never")
+
+    async def give_up(msg: Msg) -> None:
+        given_up(msg)
+
+    pull(handle, max_deliveries=2, give_up=give_up)
+    await accept(tasks, "t")
+    await until(lambda: bool(given_up.tasks), LONG_S)
+    await all_done(bus)
+    assert (seen.deliveries, given_up.deliveries) == ([1, 2], [3])
+    letter = await dead_letter(bus)
+    assert letter.reason == "given up after 2 deliveries"
+    assert letter.subject == str(TaskEvents("default", "t", "accepted"))
+    raw = await bus.js.get_last_msg(ALERTS, str(AlertSubject("3")))
+    assert decode(raw.data or b"", Alert).title == "a message was given up"
+
+
+async def dead_letter(bus: Bus) -> DeadLetter:
+    raw = await bus.js.get_last_msg(DEAD, str(DeadLetterSubject(PROBE.name)))
+    return decode(raw.data or b"", DeadLetter)
+
+
+async def test_what_cannot_be_decoded_goes_to_the_dead_letters(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
+    async def handle(msg: Msg) -> None:
+        await tasks.event_of(msg)
+
+    pull(handle)
+    junk = b"\xc1 no message at all \xff"
+    await bus.js.publish(str(TaskLogEntry("default", "junk", "accepted")), junk, headers={"X-From": "a test"})
+    await accept(tasks, "t")
+    await until(lambda: True)
+    await all_done(bus)
+    letter = await dead_letter(bus)
+    assert letter.data == junk
+    assert "msgpack" in letter.reason
+    assert letter.headers["X-From"] == "a test"
+    raw = await bus.js.get_last_msg(ALERTS, str(AlertSubject("2")))
+    assert letter.reason in decode(raw.data or b"", Alert).detail
+
+
+async def test_a_dead_letter_that_cannot_be_kept_is_not_acknowledged(
+    bus: Bus, tasks: TaskLog, pull: Pull, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried, kept = 0, bus.dead_letter
+
+    async def first_fails(*args: Any) -> None:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            raise BusUnavailable("not now")
+        await kept(*args)
+
+    monkeypatch.setattr(bus, "dead_letter", first_fails)
+
+    async def handle(msg: Msg) -> None:
+        raise DecodeError("task event", "nonsense", msg.data)
+
+    pull(handle)
+    await accept(tasks, "t")
+    await until(lambda: tried == 2, LONG_S)
+    await all_done(bus)
+    assert "nonsense" in (await dead_letter(bus)).reason
+
+
+async def test_a_fenced_worker_leaves_the_message_to_its_newer_owner(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
+    seen = Seen()
+
+    async def handle(msg: Msg) -> None:
+        seen(msg)
+        if len(seen.tasks) == 1:
+            raise Fenced("t", "claimed")
+
+    pull(handle)
+    await accept(tasks, "t")
+    await until(lambda: len(seen.tasks) == 2, LONG_S)
+    await all_done(bus)
+    assert seen.deliveries == [1, 2]
+
+
+async def test_stopping_finishes_what_is_under_way_and_takes_nothing_more(
+    broker: Broker, bus: Bus, tasks: TaskLog, pull: Pull
+) -> None:
+    first, other = Seen(), Seen()
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(msg: Msg) -> None:
+        first(msg)
+        started.set()
+        await go_on.wait()
+
+    async def fast(msg: Msg) -> None:
+        other(msg)
+
+    # Given a worker in the middle of a message, that waits for more
+    puller = pull(slow)
+    await accept(tasks, "t1")
+    await started.wait()
+    # When it stops, and more comes
+    stopping = asyncio.create_task(puller.stop(grace_s=LONG_S))
+    await asyncio.sleep(0)
+    await accept(tasks, "t2")
+    pull(fast)
+    await until(lambda: bool(other.tasks), LONG_S)
+    go_on.set()
+    await stopping
+    # Then what was under way was finished, and the rest went elsewhere
+    await all_done(bus)
+    assert (first.tasks, other.tasks) == (["t1"], ["t2"])
+
+
+async def test_pulling_goes_on_after_the_server_was_killed(
+    broker: Broker, bus: Bus, tasks: TaskLog, pull: Pull
+) -> None:
+    seen = Seen()
+
+    async def handle(msg: Msg) -> None:
+        seen(msg)
+
+    pull(handle)
+    await accept(tasks, "t1")
+    await until(lambda: "t1" in seen.tasks, LONG_S)
+    await asyncio.to_thread(broker.kill)
+    await asyncio.to_thread(broker.start)
+    await accept(tasks, "t2")
+    await until(lambda: "t2" in seen.tasks, LONG_S)
+
+
+async def test_making_streams_and_consumers_again_changes_nothing(bus: Bus, tasks: TaskLog) -> None:
+    await accept(tasks, "t")
+    await streams.ensure(bus.client)
+    assert (await tasks.task("default", "t")).status == "accepted"
+
+
+async def test_without_a_server_streams_are_not_made(broker: Broker, bus: Bus) -> None:
+    await asyncio.to_thread(broker.stop)
+    with pytest.raises(BusUnavailable, match="JetStream did not come up"):
+        await streams.ensure(bus.client, patience_s=0.1)

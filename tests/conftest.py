@@ -1,0 +1,49 @@
+"""What every test has: one real platform per run where it is asked for, and its logs beside a failure."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live import LivePlatform, overlay, running
+from tests.simulators.openai import Behaviour, OpenAISimulator
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivePlatform]:
+    """The platform of this run, with no key and no overlay: the embedded model serves."""
+    with running(tmp_path_factory.mktemp("platform")) as live:
+        yield live
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LivePlatform, OpenAISimulator]]:
+    """A second platform whose only service is a simulated provider."""
+    with OpenAISimulator() as sim, running(tmp_path_factory.mktemp("simulated"), overlay(sim)) as live:
+        yield live, sim
+
+
+@pytest.fixture
+def sim(simulated: tuple[LivePlatform, OpenAISimulator]) -> Iterator[OpenAISimulator]:
+    """The simulated provider, well behaved before and after."""
+    _, simulator = simulated
+    simulator.behaviour = Behaviour()
+    yield simulator
+    simulator.behaviour = Behaviour()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    report = yield
+    if report.when == "call" and report.failed:
+        for fixture in getattr(item, "funcargs", {}).values():
+            live = fixture[0] if isinstance(fixture, tuple) else fixture
+            if isinstance(live, LivePlatform):
+                report.sections.append(("platform logs", live.logs()))
+    return report
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"

@@ -1,0 +1,163 @@
+"""A real platform of a test run's own: real nats-server, real Ray, real Serve, one simulated provider.
+
+Its home, ports and processes are its own, so it runs beside any other. What its logs say is printed when a test fails.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+from devskyy.supervisor import processes
+from devskyy.supervisor.state import PlatformState, read_state
+from tests.simulators.openai import OpenAISimulator
+
+START_S = 150.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def overlay(sim: OpenAISimulator, **service: Any) -> dict[str, Any]:
+    """An overlay file that lets only the simulator serve."""
+    spec: dict[str, Any] = {
+        "model": "openai/simulated",
+        "api_base": sim.url,
+        "api_key_env": "none",
+        "price": {"input_per_mtok": 1.0, "output_per_mtok": 2.0},
+        **service,
+    }
+    return {"services": {"simulated": spec}, "routing": {"services": ["simulated"]}}
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 60.0, what: str = "the condition") -> Any:
+    """The first true value of `condition`, asked again and again.
+
+    Raises:
+        AssertionError: it was never true.
+    """
+    give_up = time.monotonic() + timeout_s
+    while time.monotonic() < give_up:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"{what} was not seen within {timeout_s:g} s")
+
+
+@dataclass
+class LivePlatform:
+    """A platform started with `devskyy up --detach`."""
+
+    home: Path
+    port: int = field(default_factory=free_port)
+    config: dict[str, Any] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        keys = ("_API_KEY", "DEVSKYY_", "DATABASE_URL")
+        clean = {name: value for name, value in os.environ.items() if not any(k in name for k in keys)}
+        clean |= {"DEVSKYY_HOME": str(self.home), "DEVSKYY_HTTP_PORT": str(self.port)}
+        if self.config is not None:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = self.home / "overlay.yaml"
+            path.write_text(yaml.safe_dump(self.config))
+            clean["DEVSKYY_CONFIG"] = str(path)
+        return clean
+
+    def cli(self, *words: str, timeout_s: float = 120.0, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run `devskyy` with this platform's environment."""
+        return subprocess.run(
+            [sys.executable, "-m", "devskyy", *words],
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def up(self) -> "LivePlatform":
+        done = self.cli("up", "--detach", timeout_s=START_S)
+        assert done.returncode == 0, f"{done.stderr}\n{self.logs()}"
+        return self
+
+    def down(self) -> None:
+        self.cli("down", timeout_s=90)
+
+    @property
+    def state(self) -> PlatformState:
+        state = read_state(self.home)
+        assert state is not None
+        return state
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process of this platform, the supervisor included."""
+        found = processes.of_home(self.home)
+        if (state := read_state(self.home)) is not None and state.alive:
+            found.append(psutil.Process(state.pid))
+        return found
+
+    def process(self, name: str) -> psutil.Process:
+        """The oldest living process of this platform with `name` in its title or command line."""
+
+        def look() -> psutil.Process | None:
+            matching = []
+            for process in self.processes():
+                try:
+                    if name in " ".join(process.cmdline()) or name in process.name():
+                        matching.append(process)
+                except psutil.Error:
+                    continue
+            return min(matching, key=lambda p: p.create_time(), default=None)
+
+        found = until(look, 30, f"a process called {name!r}")
+        assert isinstance(found, psutil.Process)
+        return found
+
+    def ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health/ready", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def logs(self, lines: int = 25) -> str:
+        """The ends of all logs."""
+        parts = []
+        for path in sorted((self.home / "logs").glob("*.*")):
+            parts.append(f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
+        return "\n".join(parts)
+
+    def json(self, *words: str, timeout_s: float = 120.0) -> Any:
+        done = self.cli(*words, "--json", timeout_s=timeout_s)
+        return json.loads(done.stdout)
+
+
+@contextmanager
+def running(home: Path, config: dict[str, Any] | None = None) -> Iterator[LivePlatform]:
+    """A platform for as long as the block runs; nothing of it is left afterwards."""
+    platform = LivePlatform(home, config=config)
+    try:
+        yield platform.up()
+    finally:
+        platform.down()
+        left = platform.processes()
+        processes.kill(left)
+        assert not left, f"left behind: {[p.name() for p in left]}"

@@ -1,0 +1,1 @@
+"""The Python SDK, on a platform that is simulated on a real socket."""
