@@ -1,13 +1,13 @@
 """The embedded nats-server: loopback, a free port, credentials of its own, JetStream fsync'd in the platform's home."""
 
 import json
-import os
 import secrets
 import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bus.files import write_private
 from bus.streams import TASKS
 from bus.subjects import Submit, TaskCommand, TaskEvents
 from schemas.errors import ConfigError, StartError
@@ -39,17 +39,6 @@ class Credentials:
             return cls(platform=users[PLATFORM], outside=users[OUTSIDE])
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise ConfigError(str(path), "", f"cannot be read ({error!r}); delete it to have a new one made") from None
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def url(port: int, user: str, password: str) -> str:

@@ -176,7 +176,7 @@ async def _sse(followed: AsyncIterator[TaskEvent]) -> AsyncIterator[bytes]:
                 if event is None:
                     yield b": heartbeat\n\n"
                     continue
-                data = event.model_dump_json(exclude_none=True)
+                data = event.model_dump_json()
                 yield f"id: {event.seq}\nevent: {event.event}\ndata: {data}\n\n".encode()
         except anyio.EndOfStream:
             pass

@@ -1,2 +1,61 @@
-"""TEMPORARY: replaced whole by the classifier's author."""
-def pick_agent(domains, wanted, agents): return next(iter(agents)), ()
+"""Who takes a task: the agent whose capabilities cover most of what it wants."""
+
+from collections.abc import Mapping, Sequence
+
+from schemas.agent import AgentSpec
+from schemas.errors import InvalidRequest
+
+GENERAL = "general"
+"""The capability of an agent for whatever nobody else is for."""
+
+
+def pick_agent(
+    domains: Sequence[str], capabilities_wanted: Sequence[str], agents: Mapping[str, AgentSpec]
+) -> tuple[str, tuple[str, ...]]:
+    """The agent's name, and why it.
+
+    What the caller wants explicitly counts before what the prompt touches; of equals, the first in the catalogue is
+    taken. Where nothing matches, it is the first agent with the capability `general`, or else the first of all.
+
+    Args:
+        domains: trades that the prompt touches.
+        capabilities_wanted: what the caller named.
+        agents: the catalogue, in its order; not empty.
+
+    Raises:
+        InvalidRequest: a capability is wanted that no agent has; it names those there are.
+    """
+    skills = {name: {_key(skill) for skill in spec.capabilities} for name, spec in agents.items()}
+    wanted = list(dict.fromkeys(_key(skill) for skill in capabilities_wanted))
+    there = sorted(set().union(*skills.values()))
+    if unknown := [skill for skill in wanted if skill not in there]:
+        names = ", ".join(repr(skill) for skill in unknown)
+        raise InvalidRequest("capabilities", f"no agent has {names}; there are: {', '.join(there) or 'none'}")
+    touched = [domain for domain in dict.fromkeys(_key(domain) for domain in domains) if domain not in wanted]
+
+    def covered(name: str) -> tuple[int, int]:
+        return len(skills[name].intersection(wanted)), len(skills[name].intersection(touched))
+
+    best = max(agents, key=covered)  # of equals, the first
+    if covered(best) == (0, 0):
+        general = next((name for name in agents if GENERAL in skills[name]), None)
+        if general is not None:
+            return general, (f"no agent's capabilities match the prompt; {general!r} is the first general one",)
+        first = next(iter(agents))
+        return first, (f"no agent's capabilities match the prompt; {first!r} is the first of the catalogue",)
+    return best, tuple(_reasons(best, skills[best], wanted, touched))
+
+
+def _reasons(name: str, skills: set[str], wanted: list[str], touched: list[str]) -> list[str]:
+    reasons = []
+    if has := [skill for skill in wanted if skill in skills]:
+        reasons.append(f"{name!r} has what was wanted: {', '.join(has)}")
+    if lacks := [skill for skill in wanted if skill not in skills]:
+        reasons.append(f"no agent has all that was wanted; {name!r} lacks {', '.join(lacks)}")
+    if matched := [domain for domain in touched if domain in skills]:
+        reasons.append(f"{name!r} is at home in what the prompt touches: {', '.join(matched)}")
+    return reasons
+
+
+def _key(capability: str) -> str:
+    return capability.strip().casefold()

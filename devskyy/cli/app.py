@@ -58,6 +58,16 @@ def _run(words: list[str], as_json: bool) -> int:
 
         render.failure(error, as_json)
         return of_error(error)
+    except Exception as error:  # a mistake of ours; a program that asked for JSON still gets its document
+        if not as_json:
+            raise
+        import traceback
+
+        from devskyy.cli import render
+
+        traceback.print_exc()
+        render.failure(DevSkyyError(f"{type(error).__name__}: {error}"), as_json)
+        return ExitCode.FAILED
 
 
 def _usage(error: typer.TyperException, as_json: bool) -> int:

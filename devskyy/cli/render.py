@@ -78,9 +78,8 @@ def task(task: Task, as_json: bool, *, min_quality: float | None = None) -> None
 
 def receipt(task: Task, paid: Receipt, min_quality: float | None = None) -> RenderableType:
     """Who served, what it cost, what was passed over, what one premium model would have cost."""
-    calls = Table("Step", "Agent", "Service", "Model", "Tokens", "Cost", "Time", title="Receipt", title_justify="left")
-    for column in calls.columns:
-        column.overflow = "fold"
+    columns = ("Step", "Agent", "Service", "Model", "Tokens", "Cost", "Time")
+    calls = _table(columns, whole=("Step", "Service", "Model", "Cost"))
     for call in paid.calls:
         calls.add_row(*map(safe, _call_row(call)))
     facts = Table.grid(padding=(0, 2))
@@ -88,7 +87,7 @@ def receipt(task: Task, paid: Receipt, min_quality: float | None = None) -> Rend
     facts.add_column(overflow="fold")
     for name, value in _facts(task, paid, min_quality):
         facts.add_row(name, Text(safe(value)))
-    return Group(calls, facts) if paid.calls else facts
+    return Group(calls, "", facts) if paid.calls else facts
 
 
 def _call_row(call: Call) -> tuple[str, ...]:
@@ -100,9 +99,10 @@ def _call_row(call: Call) -> tuple[str, ...]:
         call.step,
         call.agent,
         service,
-        f"{call.model} in {call.region}" if call.region else call.model,
-        tokens(call.prompt_tokens, call.completion_tokens),
-        cost(call.cost_usd, call.cost_unknown_reason, call.cost_estimated),
+        f"{call.model} ({call.region})" if call.region else call.model,
+        f"{_count(call.prompt_tokens)} / {_count(call.completion_tokens)}",
+        # The sum below says why, for each service.
+        "unknown" if call.cost_usd is None else cost(call.cost_usd, None, call.cost_estimated),
         "unknown" if call.latency_ms is None else seconds(call.latency_ms),
     )
 
@@ -146,8 +146,11 @@ def cost(usd: float | None, reason: str | None = None, estimated: bool = False) 
 
 
 def tokens(prompt: int | None, completion: int | None) -> str:
-    said = ["unknown" if count is None else f"{count:,}" for count in (prompt, completion)]
-    return f"{said[0]} in, {said[1]} out"
+    return f"{_count(prompt)} in, {_count(completion)} out"
+
+
+def _count(count: int | None) -> str:
+    return "unknown" if count is None else f"{count:,}"
 
 
 def seconds(milliseconds: float) -> str:
@@ -159,12 +162,18 @@ def seconds(milliseconds: float) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | None]], nothing: str) -> None:
     """On stdout; `nothing` is said when there are no rows."""
-    made = Table(*columns)
-    for column in made.columns:
-        column.overflow = "fold"
+    made = _table(columns, whole=columns[:1])
     for row in rows:
         made.add_row(*(Text(safe(cell or "")) for cell in row))
     say(made if made.row_count else nothing)
+
+
+def _table(columns: Sequence[str], whole: Sequence[str]) -> Table:
+    """On a narrow terminal cells go on in the next line, those of the columns `whole` last of all."""
+    made = Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column, name in zip(made.columns, columns, strict=True):
+        column.overflow, column.no_wrap = "fold", name in whole
+    return made
 
 
 # Progress

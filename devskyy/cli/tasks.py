@@ -7,6 +7,8 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from schemas.task import TaskSummary
+
 QUIET_S = 0.5
 """Without --follow the events so far are wanted: they come at once, and then nothing does for so long."""
 
@@ -39,7 +41,7 @@ def list_(
             task.status,
             task.tier,
             f"{task.created_at.astimezone():%Y-%m-%d %H:%M:%S}",
-            "" if task.cost_usd is None else render.cost(task.cost_usd),
+            _cost(task),
             " ".join(task.prompt.split())[:60],
         )
         for task in page.tasks
@@ -121,6 +123,14 @@ async def _so_far(events: "AsyncGenerator[dict[str, Any]]") -> "AsyncGenerator[d
             yield await anext(events)
             while True:
                 yield await asyncio.wait_for(anext(events), QUIET_S)
+
+
+def _cost(task: "TaskSummary") -> str:
+    from devskyy.cli import render
+
+    if task.cost_usd is None:
+        return "unknown" if task.finished_at else ""
+    return render.cost(task.cost_usd)
 
 
 def _line(event: dict[str, Any]) -> str:

@@ -111,7 +111,7 @@ def _foreground(settings: Settings, first_task: str | None) -> int:
                 if first_task:
                     # A process of its own, so that the supervisor never waits for it.
                     command = [sys.executable, "-m", "devskyy", "run", first_task]
-                    subprocess.Popen(command, env={**os.environ, "DEVSKYY_HOME": str(settings.home)})
+                    subprocess.Popen(command, env={**os.environ, "DEVSKYY_URL": state.http})
 
         asyncio.run(Supervisor(settings, on_state).run())
     console.print("stopped")

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bus.server import write_private
+from bus.files import write_private
 from devskyy.supervisor import ports
 from schemas.errors import StartError
 

@@ -7,7 +7,7 @@ from typing import Literal
 import psutil
 from pydantic import ValidationError
 
-from bus.server import write_private
+from bus.files import write_private
 from schemas.message import Message
 
 Phase = Literal["starting", "ready", "degraded", "stopping"]

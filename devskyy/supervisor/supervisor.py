@@ -16,6 +16,8 @@ from typing import IO
 from urllib.parse import urlsplit
 
 import httpx
+import nats.errors
+import nats.js.errors
 import psutil
 import structlog
 
@@ -48,10 +50,11 @@ class Supervisor:
         self._nats: asyncio.subprocess.Process | None = None
         self._ray: asyncio.subprocess.Process | None = None
         self._host: asyncio.subprocess.Process | None = None
-        self._ready = False
+        self._ready = self._was_ready = False
         self._settings = settings
         self._embedded_nats = settings.nats_url is None
         self._state: PlatformState | None = None
+        self._bus: Bus | None = None
 
     def stop(self) -> None:
         self._stop.set()
@@ -156,7 +159,7 @@ class Supervisor:
                     if (await http.get(url)).status_code == 200:
                         break
                 await asyncio.sleep(0.05)
-        self._ready = True
+        self._ready = self._was_ready = True
         self._tell("ready", None)
 
     # -- watching ----------------------------------------------------------------------------------------------
@@ -175,7 +178,7 @@ class Supervisor:
                 await self._restart_ray("ray ended")
                 shut_since = None
             elif self._host is not None and self._host.returncode is not None:
-                if not self._ready:
+                if not self._was_ready:
                     raise StartError(
                         f"the fleet could not be started:\n{tail(self._home / 'logs' / 'host.out')}",
                         "see `devskyy doctor`, and the logs in " + str(self._home / "logs"),
@@ -208,15 +211,13 @@ class Supervisor:
     async def _jetstream_works(self) -> bool:
         """JetStream turns itself off when the disk is full, and stays off until the server is started anew."""
         assert self._settings.nats_url is not None
-        bus = Bus(self._settings.nats_url, "supervisor")
         try:
-            await bus.connect(patience_s=1)
-            await bus.js.account_info()
+            if self._bus is None:
+                self._bus = await Bus(self._settings.nats_url, "supervisor").connect(patience_s=1)
+            await self._bus.js.account_info()
             return True
-        except Exception:
+        except (DevSkyyError, nats.errors.Error, nats.js.errors.Error, TimeoutError):
             return False
-        finally:
-            await bus.close(grace_s=1)
 
     async def _revive_jetstream(self, since: float) -> float | None:
         free = shutil.disk_usage(self._home).free
@@ -258,6 +259,8 @@ class Supervisor:
         await self._drain()
         # The actors are done; nothing under Ray holds state, and its own orderly end takes many seconds.
         await asyncio.to_thread(processes.kill, await self._all_but_nats())
+        if self._bus is not None:
+            await self._bus.close(grace_s=1)
         if self._nats is not None:
             await _ended(self._nats, grace_s=5)
         await asyncio.to_thread(processes.end_home, self._home, None, 2.0)

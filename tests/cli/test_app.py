@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,20 @@ def test_the_version_is_told(devskyy: Command) -> None:
     # When its version is asked for
     # Then it is told
     assert devskyy("version").out.startswith("devskyy ")
+
+
+def test_a_mistake_of_our_own_is_a_document_too(devskyy: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a command with a mistake in it
+    def mistaken() -> Any:
+        raise RuntimeError("never thought of that")
+
+    monkeypatch.setattr("devskyy.client.Client", mistaken)
+    # When it is run for a program
+    ran = devskyy("agents", "--json")
+    # Then stdout is a problem, and stderr tells where it happened
+    assert ran.code == 1
+    assert ran.document["type"] == "urn:devskyy:problem:internal"
+    assert "Traceback" in ran.err
 
 
 @pytest.mark.parametrize("words", [[], ["tasks"]])

@@ -1,0 +1,1 @@
+"""The coordinator: classifies a task, staffs it, and carries it to its end."""
