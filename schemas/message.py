@@ -10,13 +10,14 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 class Message(BaseModel):
     """A frozen value that travels or is kept; it ignores fields that a newer sender adds."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # Deferred: an actor builds the validators of what it speaks, not of all that there is (0.1 s of its start).
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class Strict(BaseModel):
     """A frozen value that a person writes by hand: an unknown field is a mistake, not the future."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 def _utc(moment: datetime) -> datetime:

@@ -38,6 +38,12 @@ def build(settings: Settings) -> Any:
 
 
 def run(settings: Settings) -> None:
-    """Start Serve on the platform's host and port, with the application at its root."""
+    """Start Serve on the platform's host and port, with the application at its root.
+
+    Returns once Serve has taken the application; its door opens when `/health/ready` says so.
+    """
     serve.start(http_options={"host": settings.http_host, "port": settings.http_port})
-    serve.run(build(settings), name=APPLICATION, route_prefix="/")
+    if APPLICATION in serve.status().applications:
+        return  # it outlived the process that started it, and its replicas have work in hand
+    target = serve.RunTarget(build(settings), name=APPLICATION, route_prefix="/")
+    serve.run_many([target], wait_for_applications_running=False)

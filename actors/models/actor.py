@@ -1,6 +1,7 @@
 """The models actor: the embedded language model and the embeddings behind two subjects."""
 
 import asyncio
+import os
 
 from actors.base import Actor
 from actors.models.embedded import MODEL, PARALLEL, EmbeddedEmbeddings, EmbeddedModel
@@ -15,7 +16,7 @@ class ModelsActor(Actor):
     kind = "models"
 
     async def begin(self) -> list[Endpoint]:
-        self._model = await asyncio.to_thread(EmbeddedModel, threads=2)
+        self._model = await asyncio.to_thread(EmbeddedModel, threads=os.cpu_count() or 1)
         self._embeddings = await asyncio.to_thread(EmbeddedEmbeddings)
         await self._model.warm()
         complete, embed = str(Subject(MODEL, "complete")), str(Subject(EmbeddedEmbeddings.MODEL, "embed"))

@@ -49,7 +49,7 @@ class EmbeddedModel:
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
         params.hostnames, params.port = ["127.0.0.1"], 0
         params.n_gpu_layers, params.cache_ram_mib = 0, 0
-        params.ui, params.endpoint_slots, params.verbosity = False, True, 0
+        params.ui, params.endpoint_slots, params.verbosity, params.warmup = False, True, 0, False
         key = secrets.token_urlsafe(24)
         params.api_keys = [key]
         self._server = xllamacpp.Server(params)
