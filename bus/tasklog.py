@@ -37,7 +37,7 @@ from schemas.errors import (
 from schemas.event import TASK_EVENT, TERMINAL, Accepted, Command, TaskEvent
 from schemas.message import now
 from schemas.projection import project
-from schemas.task import MAX_INPUT_BYTES, MAX_PROMPT_BYTES, Task, TaskRequest
+from schemas.task import BUILT_TIERS, MAX_INPUT_BYTES, MAX_PROMPT_BYTES, Task, TaskRequest
 
 WRONG_LAST_SEQUENCE = 10071
 _NO_ROOM = {10023, 10028, 10047, 10077}
@@ -73,12 +73,17 @@ def fingerprint(request: TaskRequest) -> str:
     return hashlib.sha256(body.encode()).hexdigest()
 
 
-def check_size(request: TaskRequest) -> None:
-    """Refuse what is too large.
+def check(request: TaskRequest) -> None:
+    """Refuse what this version cannot take, before anything is written.
 
     Raises:
         TooLarge: the prompt is over 256 KiB, or the inputs together are over 20 MB.
+        InvalidRequest: it names a tier or a team that is not built.
     """
+    if request.tier is not None and request.tier not in BUILT_TIERS:
+        raise InvalidRequest("tier", f"{request.tier!r} is not built yet; there is {', '.join(BUILT_TIERS)}")
+    if BUILT_TIERS == ("simple",) and request.agents not in (None, 1):
+        raise InvalidRequest("agents", "the only shape that is built yet, direct, has one agent")
     prompt = len(request.prompt.encode())
     if prompt > MAX_PROMPT_BYTES:
         raise TooLarge("the prompt", prompt, MAX_PROMPT_BYTES)
@@ -106,10 +111,10 @@ class TaskLog:
 
         Raises:
             KeyReused: the key or id belongs to a task with another body.
-            TooLarge, InvalidRequest: see `check_size`; `task_id` is no subject token.
+            TooLarge, InvalidRequest: see `check`; `task_id` is no subject token.
             BusUnavailable, StorageFull: nothing was accepted.
         """
-        check_size(request)
+        check(request)
         if task_id is not None:
             try:
                 token(task_id)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from bus.subjects import token
-from bus.tasklog import TaskLog
+from bus.tasklog import Logged, TaskLog
 from schemas.errors import InvalidRequest, NotFound
 from schemas.event import Command, TaskEvent
 from schemas.problem import MEDIA_TYPE, Problem
@@ -141,17 +141,26 @@ async def events(
     request: Request,
     last_event_id: Annotated[str | None, Header()] = None,
     after: Annotated[int, Query(ge=0)] = 0,
+    follow: bool = True,
 ) -> StreamingResponse:
-    """The task's events as server-sent events until it ends; `id` counts from 1, `Last-Event-ID` resumes after it."""
+    """The task's events as server-sent events until it ends; `id` counts from 1, `Last-Event-ID` resumes after it.
+
+    With `follow=false` only those so far.
+    """
     if last_event_id:
         if not last_event_id.isdigit():
             raise InvalidRequest("Last-Event-ID", "is no event number; this door's ids count a task's events from 1")
         after = int(last_event_id)
     log = _log(request)
-    await log.read(DEFAULT_TENANT, _known(task_id))
-    stream = _sse(log.follow(DEFAULT_TENANT, task_id, after))
+    past = await log.read(DEFAULT_TENANT, _known(task_id), after)
+    stream = _sse(log.follow(DEFAULT_TENANT, task_id, after) if follow else _each(past))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+async def _each(past: list[Logged]) -> AsyncIterator[TaskEvent]:
+    for entry in past:
+        yield entry.event
 
 
 async def _sse(followed: AsyncIterator[TaskEvent]) -> AsyncIterator[bytes]:

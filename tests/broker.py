@@ -110,7 +110,7 @@ class Broker:
         return bus
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = START_S) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     """Return once something that nobody announces has become true.
 
     Raises:

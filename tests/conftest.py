@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.live import LivePlatform, overlay, running
 from tests.simulators.openai import Behaviour, OpenAISimulator
+
+# A machine that does other work besides is slow, not wrong.
+settings.register_profile("devskyy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("devskyy")
 
 
 @pytest.fixture(scope="session")

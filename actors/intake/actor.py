@@ -10,7 +10,7 @@ from bus.consumer import Puller
 from bus.streams import INTAKE
 from bus.subjects import Submit
 from bus.tasklog import TaskLog
-from schemas.errors import BadInput
+from schemas.errors import BadInput, DevSkyyError
 from schemas.problem import Problem
 from schemas.task import Links, TaskAccepted, TaskRequest
 
@@ -40,31 +40,45 @@ class IntakeActor(Actor):
         await self._puller.stop(grace_s)
 
     async def _heard(self, msg: Msg) -> None:
-        if not msg.reply:
-            return
-        answer = self._replies.heard(fingerprint(msg.subject, msg.data, _key(msg)), msg.reply)
+        if msg.reply:
+            self.spawn(self._answer_sender(msg))
+
+    async def _answer_sender(self, msg: Msg) -> None:
+        """Answer a submission that names itself; any other waits for the stream, which alone may accept it.
+
+        The stream drops a message id that it has seen, so a repeat is only ever heard here.
+        """
+        try:
+            submission = decode(msg.data, Submission)
+            if submission.task_id is None and _key(msg) is None:
+                answer = self._replies.heard(fingerprint(msg.subject, msg.data), msg.reply)
+            else:
+                answer = encode(await self._accept(msg, submission))
+        except DevSkyyError as error:
+            answer = encode(Problem.of(error))
         if answer is not None:
             await self.bus.client.publish(msg.reply, answer)
 
     async def _submitted(self, msg: Msg) -> None:
-        tenant = Submit.parse(msg.subject).tenant
-        print_ = fingerprint(msg.subject, msg.data, _key(msg))
         try:
             submission = decode(msg.data, Submission)
-            request = TaskRequest.model_validate(submission.model_dump(exclude={"task_id"}))
-            task, _ = await self._tasks.accept(request, tenant, key=_key(msg), task_id=submission.task_id)
+            accepted = await self._accept(msg, submission)
         except BadInput as error:
-            await self._answer(print_, encode(Problem.of(error)))
             await self.bus.dead_letter("submit", msg, str(error))
             return
+        if submission.task_id is None and _key(msg) is None:
+            answer = encode(accepted)
+            reply = self._replies.answered(fingerprint(msg.subject, msg.data), answer)
+            if reply is not None:
+                await self.bus.client.publish(reply, answer)
+
+    async def _accept(self, msg: Msg, submission: Submission) -> TaskAccepted:
+        request = TaskRequest.model_validate(submission.model_dump(exclude={"task_id"}))
+        tenant = Submit.parse(msg.subject).tenant
+        task, _ = await self._tasks.accept(request, tenant, key=_key(msg), task_id=submission.task_id)
         path = f"/api/v1/tasks/{task.task_id}"
         links = Links(self=path, events=f"{path}/events")
-        await self._answer(print_, encode(TaskAccepted(task_id=task.task_id, status=task.status, links=links)))
-
-    async def _answer(self, print_: bytes, answer: bytes) -> None:
-        reply = self._replies.answered(print_, answer)
-        if reply is not None:
-            await self.bus.client.publish(reply, answer)
+        return TaskAccepted(task_id=task.task_id, status=task.status, links=links)
 
 
 def _key(msg: Msg) -> str | None:

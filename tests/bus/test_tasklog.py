@@ -17,11 +17,11 @@ from bus.client import Bus
 from bus.codec import decode_as, encode
 from bus.streams import TASKS
 from bus.subjects import AgentAsk, ModelsComplete, Submit, TaskCommand, TaskEvents, TaskLogEntry
-from bus.tasklog import OwnedTask, TaskLog, fingerprint, task_id_of
+from bus.tasklog import OwnedTask, TaskLog, check, fingerprint, task_id_of
 from schemas.errors import BusUnavailable, Fenced, InvalidRequest, KeyReused, NotFound, TooLarge
 from schemas.event import TASK_EVENT, Claimed, Command, Completed, TaskEvent
 from schemas.projection import project
-from schemas.task import Input, TaskRequest
+from schemas.task import BUILT_TIERS, MAX_INPUT_BYTES, MAX_PROMPT_BYTES, SHAPE_OF, Input, TaskRequest, Tier
 from tests.broker import Broker, until
 
 TENANT = "default"
@@ -109,6 +109,25 @@ async def test_what_is_too_large_is_refused(bus: Bus, tasks: TaskLog) -> None:
     part = Input(kind="text", name="a.txt", text="x" * 10_000_001)
     with pytest.raises(TooLarge, match="the inputs together"):
         await tasks.accept(TaskRequest(prompt="x", inputs=(part, part)), TENANT)
+    assert (await bus.js.stream_info(TASKS)).state.messages == 0
+
+
+def test_sizes_are_checked_to_the_byte() -> None:
+    check(TaskRequest(prompt="x" * MAX_PROMPT_BYTES))
+    with pytest.raises(TooLarge, match="the prompt"):
+        check(TaskRequest(prompt="é" * (MAX_PROMPT_BYTES // 2) + "x"))
+    half = Input(kind="text", name="n", text="x" * (MAX_INPUT_BYTES // 2))
+    check(TaskRequest(prompt="x", inputs=(half, half)))
+    with pytest.raises(TooLarge, match="the inputs together"):
+        check(TaskRequest(prompt="x", inputs=(half, half, Input(kind="text", name="n", text="x"))))
+
+
+@pytest.mark.parametrize("tier", sorted(set(SHAPE_OF) - set(BUILT_TIERS)))
+async def test_a_tier_that_is_not_built_is_refused_before_anything_is_written(
+    bus: Bus, tasks: TaskLog, tier: Tier
+) -> None:
+    with pytest.raises(InvalidRequest, match="tier"):
+        await tasks.accept(TaskRequest(prompt="x", tier=tier), TENANT)
     assert (await bus.js.stream_info(TASKS)).state.messages == 0
 
 

@@ -1,0 +1,113 @@
+"""The environment, read once at a process's edge."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from schemas.errors import ConfigError
+from schemas.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"DEVSKYY_{name.upper()}", raising=False)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+
+
+def test_with_nothing_set_it_runs_on_one_laptop() -> None:
+    settings = Settings.from_environment()
+    assert (settings.http_host, settings.http_port) == ("127.0.0.1", 8000)
+    assert (settings.nats_url, settings.ray_address, settings.config, settings.database_url) == (None,) * 4
+    assert settings.home.is_absolute()
+
+
+def test_what_is_set_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    values = {
+        "DEVSKYY_HOME": str(tmp_path),
+        "DEVSKYY_HTTP_PORT": "8001",
+        "DEVSKYY_HTTP_HOST": "0.0.0.0",
+        "DEVSKYY_NATS_URL": "nats://a:b@c:4222",
+        "DEVSKYY_RAY_ADDRESS": "10.0.0.1:6379",
+        "DEVSKYY_CONFIG": str(tmp_path / "my.yaml"),
+        "DATABASE_URL": "postgresql://u:p@h/d",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.from_environment()
+    assert (settings.home, settings.config) == (tmp_path, tmp_path / "my.yaml")
+    assert (settings.http_host, settings.http_port) == ("0.0.0.0", 8001)
+    assert (settings.nats_url, settings.ray_address) == ("nats://a:b@c:4222", "10.0.0.1:6379")
+    assert settings.database_url == "postgresql://u:p@h/d"
+
+
+@pytest.mark.parametrize("name", ["DEVSKYY_NATS_URL", "DEVSKYY_RAY_ADDRESS", "DEVSKYY_CONFIG", "DATABASE_URL"])
+def test_empty_is_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "")
+    field = name.removeprefix("DEVSKYY_").lower()
+    assert getattr(Settings.from_environment(), field) is None
+
+
+def test_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    assert Settings(home=Path("here")).home == tmp_path / "here"
+    assert Settings(home=Path("~/there")).home == tmp_path / "me" / "there"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEVSKYY_HTTP_PORT", "0"),
+        ("DEVSKYY_HTTP_PORT", "65536"),
+        ("DEVSKYY_HTTP_PORT", "http"),
+        ("DEVSKYY_COORDINATORS", "0"),
+        ("DEVSKYY_GATEWAYS", "65"),
+        ("DEVSKYY_CONCURRENT_TASKS", "0"),
+    ],
+)
+def test_a_mistake_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as raised:
+        Settings.from_environment()
+    assert (raised.value.file, raised.value.key) == ("environment", name)
+    assert repr(value) in raised.value.rule
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("postgresql://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
+        ("postgres://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
+        ("postgresql+asyncpg://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
+        ("sqlite:///x.db", "sqlite+aiosqlite:///x.db"),
+        ("sqlite+aiosqlite:///x.db", "sqlite+aiosqlite:///x.db"),
+    ],
+)
+def test_sql_urls_get_an_async_driver(given: str, used: str) -> None:
+    assert Settings(database_url=given).sql_url == used
+
+
+def test_without_a_database_it_is_a_file_in_the_home(tmp_path: Path) -> None:
+    assert Settings(home=tmp_path).sql_url == f"sqlite+aiosqlite:///{tmp_path}/devskyy.db"
+
+
+def test_settings_are_a_value() -> None:
+    settings = Settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.http_port = 1  # type: ignore[misc]
+
+
+def test_another_process_reads_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, nats_url="nats://a:b@c:4222", gateways=3)
+    assert Settings.load(settings.dump()) == settings
+
+
+def test_another_process_s_own_environment_has_no_say(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    dumped = settings.dump()
+    monkeypatch.setenv("DEVSKYY_NATS_URL", "nats://elsewhere")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://elsewhere/d")
+    monkeypatch.setenv("DEVSKYY_HTTP_PORT", "9")
+    assert Settings.load(dumped) == settings
