@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
-from actors.coordinator.classifier import choose, classify
-from actors.coordinator.staffing import pick_agent
 
 from actors.catalogue import Catalogue, cost_usd, price_of
+from actors.coordinator.classifier import choose, classify
 from actors.coordinator.direct import Work, direct
+from actors.coordinator.staffing import pick_agent
 from bus.tasklog import Logged, OwnedTask, TaskLog, WrongLastSequence
 from schemas.agent import Answer, Ask
 from schemas.errors import BadInput, Cancelled, DeadlineExceeded, DevSkyyError, Fenced, NotFound

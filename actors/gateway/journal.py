@@ -132,6 +132,4 @@ class Journal:
 
 def in_doubt(call: Call) -> Call:
     """An attempt whose outcome nobody can know, charged at its reservation."""
-    return call.model_copy(
-        update={"in_doubt": True, "outcome": "in_doubt", "cost_estimated": bool(call.cost_usd)}
-    )
+    return call.model_copy(update={"in_doubt": True, "outcome": "in_doubt", "cost_estimated": bool(call.cost_usd)})

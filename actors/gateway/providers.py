@@ -1,11 +1,12 @@
 """Providers: one interface, and who stands behind it."""
 
 import base64
+import json
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
-import httpx
+import aiohttp
 
 from schemas.completion import ChatMessage
 from schemas.errors import UpstreamError
@@ -63,16 +64,22 @@ def wire_messages(messages: tuple[ChatMessage, ...]) -> list[dict[str, Any]]:
 
 
 class OpenAIProvider:
-    """Any server that speaks OpenAI's chat completions, over one pooled HTTP client."""
+    """Any server that speaks OpenAI's chat completions, over one pooled HTTP client.
+
+    aiohttp, because it closes a connection at once however its task ends. httpx closes in further steps that a
+    cancellation may interrupt: one that came together with a timeout left calls running, and charging, at the provider.
+    """
 
     DEFAULT_BASE = "https://api.openai.com/v1"
+    IDLE_S = 4.0
+    """Shorter than common servers keep an idle connection, so that none is used just as it is closed."""
 
     def __init__(self) -> None:
-        limits = httpx.Limits(max_connections=2000, max_keepalive_connections=200)
-        self._http = httpx.AsyncClient(limits=limits, follow_redirects=False)
+        connector = aiohttp.TCPConnector(limit=2000, keepalive_timeout=self.IDLE_S)
+        self._http = aiohttp.ClientSession(connector=connector)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._http.close()
 
     async def complete(self, attempt: Attempt) -> Served:
         service = attempt.service
@@ -90,33 +97,51 @@ class OpenAIProvider:
         if attempt.api_key is not None:
             headers["Authorization"] = f"Bearer {attempt.api_key}"
         url = (attempt.spec.api_base or self.DEFAULT_BASE).rstrip("/") + "/chat/completions"
-        timeout = httpx.Timeout(attempt.timeout_s, connect=min(10.0, attempt.timeout_s))
+        timeout = aiohttp.ClientTimeout(total=attempt.timeout_s, sock_connect=min(10.0, attempt.timeout_s))
         try:
-            reply = await self._http.post(url, json=body, headers=headers, timeout=timeout)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            async with self._http.post(
+                url, json=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                reply = Reply(response.status, dict(response.headers), await response.read())
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
             raise UpstreamError(service, f"cannot be reached ({_name(error)})", again=True) from None
-        except httpx.TimeoutException:
+        except TimeoutError:
             reason = f"no answer within {attempt.timeout_s:g} s"
             raise UpstreamError(service, reason, again=False, spent=None) from None
-        except httpx.HTTPError as error:
+        except aiohttp.ClientError as error:
             raise UpstreamError(service, f"the connection broke ({_name(error)})", again=True, spent=None) from None
-        if reply.status_code != 200:
+        if reply.status != 200:
             raise _refused(service, reply)
         return _served(service, reply)
 
 
-def _refused(service: str, reply: httpx.Response) -> UpstreamError:
-    reason = f"HTTP {reply.status_code}"
+@dataclass(frozen=True)
+class Reply:
+    """A whole HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers.items() if key.lower() == name), None)
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+def _refused(service: str, reply: Reply) -> UpstreamError:
+    reason = f"HTTP {reply.status}"
     try:
         message = reply.json()["error"]["message"]
         reason += f" {str(message)[:200]}"
     except (ValueError, KeyError, TypeError):
         pass
-    again = reply.status_code in (408, 409, 425, 429) or reply.status_code >= 500
-    return UpstreamError(service, reason, again=again, retry_after_s=retry_after_s(reply.headers.get("retry-after")))
+    again = reply.status in (408, 409, 425, 429) or reply.status >= 500
+    return UpstreamError(service, reason, again=again, retry_after_s=retry_after_s(reply.header("retry-after")))
 
 
-def _served(service: str, reply: httpx.Response) -> Served:
+def _served(service: str, reply: Reply) -> Served:
     """Read a 200. What came with it may have been paid for, so a failure here has an unknown cost."""
 
     def nonsense(reason: str) -> UpstreamError:
@@ -125,7 +150,7 @@ def _served(service: str, reply: httpx.Response) -> Served:
     try:
         answer = reply.json()
     except ValueError:
-        kind = reply.headers.get("content-type", "no content type").split(";")[0]
+        kind = (reply.header("content-type") or "no content type").split(";")[0]
         raise nonsense(f"a 200 that is no JSON ({kind})") from None
     if not isinstance(answer, dict):
         raise nonsense("a 200 that is no chat completion")

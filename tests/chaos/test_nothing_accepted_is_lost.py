@@ -24,7 +24,9 @@ def submit(live: LivePlatform, name: str, number: int, results: dict[str, str]) 
     while time.monotonic() < give_up:
         try:
             headers = {"Idempotency-Key": key}
-            reply = httpx.post(f"{live.url}/api/v1/tasks", json={"prompt": f"{key}: say it"}, headers=headers, timeout=15)
+            reply = httpx.post(
+                f"{live.url}/api/v1/tasks", json={"prompt": f"{key}: say it"}, headers=headers, timeout=15
+            )
             if reply.status_code == 202:
                 results[key] = reply.json()["task_id"]
                 return

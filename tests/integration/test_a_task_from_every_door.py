@@ -1,4 +1,4 @@
-"""One task through each door of a real platform: command line, HTTP, SDK, and a NATS client that uses nothing of ours."""
+"""One task through each door of a real platform: command line, HTTP, SDK, and a NATS client with nothing of ours."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Bad input at every door of a real platform: a clear error that names cause and remedy; nothing started, nothing lost."""
+"""Bad input at every door of a real platform: an error with cause and remedy; nothing started, nothing lost."""
 
 import json
 import os
@@ -241,9 +241,7 @@ def test_everything_that_is_meant_to_listens_on_loopback_and_strangers_are_refus
     assert open_wide == []
     # And the replica's own port, which Ray opens on every interface, refuses other machines
     replica = platform.process("ray::ServeReplica:devskyy")
-    address = next(
-        (a for a in socket.gethostbyname_ex(socket.gethostname())[2] if not a.startswith("127.")), None
-    )
+    address = next((a for a in socket.gethostbyname_ex(socket.gethostname())[2] if not a.startswith("127.")), None)
     if address is not None:
         ports = [c.laddr.port for c in replica.net_connections("tcp") if c.status == "LISTEN"]
         answers = []

@@ -197,10 +197,11 @@ def test_a_disconnected_client_loses_nothing(live: LivePlatform, sim: OpenAISimu
 def test_many_tasks_at_once_all_end(live: LivePlatform, sim: OpenAISimulator) -> None:
     sim.behaviour = Behaviour(latency_s=0.2)
     done: list[str] = []
-    threads = [threading.Thread(target=lambda i=i: done.append(run(live, f"one of many {i}")["status"])) for i in range(40)]
+    threads = [
+        threading.Thread(target=lambda i=i: done.append(run(live, f"one of many {i}")["status"])) for i in range(40)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert done == ["completed"] * 40
-
