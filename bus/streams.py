@@ -17,6 +17,8 @@ PAYLOADS = "payloads"
 
 DAY_S = 86_400.0
 GIB = 1024**3
+BUDGET_BYTES = 16 * GIB
+"""What all streams together may take on disk, unless told otherwise. JetStream sets it aside when it creates them."""
 
 ACK_WAIT_S = 5.0
 """A coordinator that has not been heard of for this long has lost its task."""
@@ -50,8 +52,8 @@ INTAKE = Consumer(SUBMIT, "intake", Submit.pattern())
 CONSUMERS = (COORDINATORS, PROJECTOR, INTAKE)
 
 
-def stream_configs() -> list[api.StreamConfig]:
-    """Every stream with its limits in bytes and age."""
+def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:
+    """Every stream with its limits in age and in bytes, shares of `budget`; the payloads' store has the rest."""
     log = f"{ROOT}.log.>"
     tasks = f"{ROOT}.tasks.>"
     return [
@@ -62,7 +64,7 @@ def stream_configs() -> list[api.StreamConfig]:
             republish=api.RePublish(src=tasks, dest=tasks),
             allow_direct=True,
             max_age=30 * DAY_S,
-            max_bytes=8 * GIB,
+            max_bytes=budget * 40 // 100,
             # A full stream refuses new tasks; it never drops one that was accepted.
             discard=api.DiscardPolicy.NEW,
         ),
@@ -72,7 +74,7 @@ def stream_configs() -> list[api.StreamConfig]:
             allow_direct=True,
             max_msgs_per_subject=1,
             max_age=30 * DAY_S,
-            max_bytes=4 * GIB,
+            max_bytes=budget * 15 // 100,
             discard=api.DiscardPolicy.NEW,
         ),
         api.StreamConfig(
@@ -81,7 +83,7 @@ def stream_configs() -> list[api.StreamConfig]:
             retention=api.RetentionPolicy.WORK_QUEUE,
             # The intake answers on the reply subject; JetStream's own acknowledgement would come first.
             no_ack=True,
-            max_bytes=GIB,
+            max_bytes=budget * 5 // 100,
             discard=api.DiscardPolicy.NEW,
         ),
         api.StreamConfig(
@@ -90,14 +92,14 @@ def stream_configs() -> list[api.StreamConfig]:
             allow_direct=True,
             max_msgs_per_subject=16,
             max_age=30 * DAY_S,
-            max_bytes=GIB // 4,
+            max_bytes=budget * 2 // 100,
         ),
-        api.StreamConfig(name=ALERTS, subjects=[AlertSubject.pattern()], max_age=30 * DAY_S, max_bytes=GIB // 16),
-        api.StreamConfig(name=DEAD, subjects=[DeadLetterSubject.pattern()], max_age=30 * DAY_S, max_bytes=GIB // 4),
+        api.StreamConfig(name=ALERTS, subjects=[AlertSubject.pattern()], max_age=30 * DAY_S, max_bytes=budget // 100),
+        api.StreamConfig(name=DEAD, subjects=[DeadLetterSubject.pattern()], max_age=30 * DAY_S, max_bytes=budget * 2 // 100),
     ]
 
 
-async def ensure(client: Client, patience_s: float = 30.0) -> None:
+async def ensure(client: Client, patience_s: float = 30.0, budget: int = BUDGET_BYTES) -> None:
     """Create what is missing and bring what is there up to date, waiting for JetStream to be up.
 
     Raises:
@@ -107,7 +109,7 @@ async def ensure(client: Client, patience_s: float = 30.0) -> None:
     deadline = asyncio.get_running_loop().time() + patience_s
     while True:
         try:
-            await _ensure_once(client.jetstream(timeout=5))
+            await _ensure_once(client.jetstream(timeout=5), budget)
             return
         except (nats.errors.Error, APIError, TimeoutError) as error:
             if isinstance(error, BadRequestError) or asyncio.get_running_loop().time() > deadline:
@@ -117,8 +119,8 @@ async def ensure(client: Client, patience_s: float = 30.0) -> None:
             await asyncio.sleep(0.2)
 
 
-async def _ensure_once(js: JetStreamContext) -> None:
-    for config in stream_configs():
+async def _ensure_once(js: JetStreamContext, budget: int) -> None:
+    for config in stream_configs(budget):
         try:
             await js.add_stream(config)
         except BadRequestError as error:
@@ -130,7 +132,7 @@ async def _ensure_once(js: JetStreamContext) -> None:
     try:
         await js.object_store(PAYLOADS)
     except (NotFoundError, ServiceUnavailableError):
-        await js.create_object_store(PAYLOADS, config=api.ObjectStoreConfig(ttl=int(30 * DAY_S), max_bytes=8 * GIB))
+        await js.create_object_store(PAYLOADS, config=api.ObjectStoreConfig(ttl=int(30 * DAY_S), max_bytes=budget * 35 // 100))
 
 
 _STREAM_NAME_IN_USE = 10058

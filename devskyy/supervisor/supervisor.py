@@ -90,10 +90,13 @@ class Supervisor:
         outside: str | None = None
         if self._embedded_nats:
             (self._nats_port,) = ports.free(1)
-            self._nats_config = server.write_config(self._home, self._nats_port, credentials, DEFAULT_TENANT)
+            budget = stream_budget(self._settings)
+            self._nats_config = server.write_config(
+                self._home, self._nats_port, credentials, DEFAULT_TENANT, store_bytes=budget
+            )
             url = server.url(self._nats_port, server.PLATFORM, credentials.platform)
             outside = server.url(self._nats_port, server.OUTSIDE, credentials.outside)
-            self._settings = self._settings.model_copy(update={"nats_url": url})
+            self._settings = self._settings.model_copy(update={"nats_url": url, "stream_bytes": budget})
         assert self._settings.nats_url is not None
         self._state = PlatformState(
             instance=self._instance,
@@ -220,7 +223,7 @@ class Supervisor:
             return False
 
     async def _revive_jetstream(self, since: float) -> float | None:
-        free = shutil.disk_usage(self._home).free
+        free = shutil.disk_usage(self._home / "nats").free
         if free < ENOUGH_DISK:
             self._tell("degraded", f"the disk under {self._home} is full ({free:,} bytes free); free some space")
             return since
@@ -338,6 +341,24 @@ def check(settings: Settings) -> None:
             f"the home {settings.home} cannot be written ({error.strerror})",
             "set DEVSKYY_HOME to a folder of yours, or make room",
         ) from None
+
+
+def stream_budget(settings: Settings) -> int:
+    """Bytes that the streams may take: what is asked for, or seven tenths of what their disk has room for.
+
+    Raises:
+        StartError: that is next to nothing.
+    """
+    store = settings.home / "nats"
+    store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    used = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+    budget = min(settings.stream_bytes, (shutil.disk_usage(store).free + used) * 7 // 10)
+    if budget < ENOUGH_DISK:
+        raise StartError(
+            f"the disk under {settings.home} is full ({shutil.disk_usage(store).free:,} bytes free)",
+            "free some space, or set DEVSKYY_HOME to a folder on another disk",
+        )
+    return budget
 
 
 def check_port(settings: Settings) -> None:
