@@ -37,6 +37,7 @@ HTTP_PATIENCE_S = 30.0
 """Serve heals its own replicas and proxies; a door shut for longer than this means that Ray itself is started anew."""
 DRAIN_PATIENCE_S = 10.0
 ENOUGH_DISK = 64 * 1024 * 1024
+"""Below this the platform says that its disk is full, and starts only if it has more."""
 
 
 class Supervisor:
@@ -55,6 +56,7 @@ class Supervisor:
         self._embedded_nats = settings.nats_url is None
         self._state: PlatformState | None = None
         self._bus: Bus | None = None
+        self._disk_was_full = False
 
     def stop(self) -> None:
         self._stop.set()
@@ -199,8 +201,9 @@ class Supervisor:
                 await self._restart_ray(f"nothing answered over HTTP for {HTTP_PATIENCE_S:g} s")
                 shut_since = None
             if self._embedded_nats:
-                dumb_since = None if await self._jetstream_works() else dumb_since or loop.time()
-                if dumb_since is not None and loop.time() - dumb_since > 3:
+                works = self._disk_has_room() and await self._jetstream_works()
+                dumb_since = None if works else dumb_since or loop.time()
+                if works and self._disk_was_full or dumb_since is not None and loop.time() - dumb_since > 3:
                     dumb_since = await self._revive_jetstream(dumb_since)
 
     async def _http_answers(self) -> bool:
@@ -212,7 +215,7 @@ class Supervisor:
             return False
 
     async def _jetstream_works(self) -> bool:
-        """JetStream turns itself off when the disk is full, and stays off until the server is started anew."""
+        """Whether JetStream answers. After a full disk it may refuse writes until the server is started anew."""
         assert self._settings.nats_url is not None
         try:
             if self._bus is None:
@@ -222,11 +225,16 @@ class Supervisor:
         except (DevSkyyError, nats.errors.Error, nats.js.errors.Error, TimeoutError):
             return False
 
-    async def _revive_jetstream(self, since: float) -> float | None:
-        free = shutil.disk_usage(self._home / "nats").free
-        if free < ENOUGH_DISK:
-            self._tell("degraded", f"the disk under {self._home} is full ({free:,} bytes free); free some space")
+    def _disk_has_room(self) -> bool:
+        return shutil.disk_usage(self._home / "nats").free >= ENOUGH_DISK
+
+    async def _revive_jetstream(self, since: float | None) -> float | None:
+        if not self._disk_has_room():
+            if not self._disk_was_full:
+                self._disk_was_full = True
+                self._tell("degraded", f"the disk under {self._home} is full: new tasks are refused; free some space")
             return since
+        self._disk_was_full = False
         log.warning("JetStream is off and there is room; starting nats-server anew")
         assert self._nats is not None
         await _ended(self._nats, grace_s=5)
