@@ -26,6 +26,7 @@ if [ -n "$config" ]; then
         -e 's/mode 666 level admin/mode 600 level admin/' \
         -e "s#^\( *errorfile 50[234] \).*#\1$page#" \
         -e "/^backend default_backend/,/^backend [^d]/ s#http-request return status 404 .*#http-request return $again#" \
+        -e '/^ *http-response return .* { res.hdr(content-type) -m beg text\/plain }$/d' \
         -e "/^frontend http_frontend/a\\    http-response return $again if { status 404 500:599 } { res.hdr(content-type) -m beg text/plain }" \
         "$config"
 fi

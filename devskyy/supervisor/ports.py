@@ -31,7 +31,8 @@ def free_range(length: int) -> int:
 
 def busy(port: int, host: str = "127.0.0.1") -> bool:
     """Whether somebody listens on a port."""
-    with closing(socket.socket()) as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

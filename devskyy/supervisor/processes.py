@@ -7,6 +7,8 @@ time; a process's id is used together with its start time, so that a reused id i
 
 Some of Ray's own processes write their title over their environment. They stay in the session that their supervisor
 started them in, so those sessions are recorded too: the kernel does not reuse a session's id while anybody is in it.
+Once it is empty its id may go to a stranger, so a record counts only while its leader, if there is one, is the same
+process, and never after a restart of the machine or container.
 """
 
 import contextlib
@@ -20,6 +22,8 @@ import psutil
 
 MARK = "DEVSKYY_PLATFORM_INSTANCE"
 HOME_MARK = "DEVSKYY_PLATFORM_HOME"
+SLACK_S = 1.0
+"""Start times of one and the same process are read with this much difference at most."""
 
 
 def marks(instance: str, home: Path) -> dict[str, str]:
@@ -35,17 +39,39 @@ def record_session(home: Path, instance: str, leader: int) -> None:
     """Write down a session that a supervisor started."""
     with contextlib.suppress(psutil.Error), _sessions_file(home).open("a") as file:
         started = psutil.Process(leader).create_time()
-        file.write(json.dumps({"instance": instance, "session": leader, "started": started}) + "\n")
+        entry = {"instance": instance, "session": leader, "started": started, "system": _system_started()}
+        file.write(json.dumps(entry) + "\n")
+
+
+def _system_started() -> float:
+    """When the first process of this machine, or of this container, began."""
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(1).create_time()
+    return psutil.boot_time()
 
 
 def _sessions(home: Path) -> dict[int, tuple[str, float]]:
+    """The recorded sessions whose ids cannot be anybody else's by now."""
     found: dict[int, tuple[str, float]] = {}
+    system = _system_started()
     with contextlib.suppress(OSError):
-        for line in _sessions_file(home).read_text().splitlines():
-            with contextlib.suppress(ValueError, KeyError):
+        for line in _sessions_file(home).read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
                 entry = json.loads(line)
-                found[entry["session"]] = (entry["instance"], entry["started"])
+                session, started = int(entry["session"]), float(entry["started"])
+                if abs(entry["system"] - system) <= SLACK_S and not _used_again(session, started):
+                    found[session] = (entry["instance"], started)
     return found
+
+
+def _used_again(session: int, started: float) -> bool:
+    """Whether a session's id now belongs to another process than the one that was recorded."""
+    try:
+        return abs(psutil.Process(session).create_time() - started) > SLACK_S
+    except psutil.NoSuchProcess:
+        return False  # its leader is gone; the id stays taken while others are in the session
+    except psutil.Error:
+        return True
 
 
 def _instance_of(process: psutil.Process, home: Path, sessions: dict[int, tuple[str, float]]) -> str | None:
@@ -54,7 +80,7 @@ def _instance_of(process: psutil.Process, home: Path, sessions: dict[int, tuple[
     if environment.get(HOME_MARK) == str(home):
         return environment.get(MARK)
     instance, started = sessions.get(os.getsid(process.pid), (None, 0.0))
-    return instance if process.create_time() >= started - 1 else None
+    return instance if process.create_time() >= started - SLACK_S else None
 
 
 def of_home(home: Path, besides: str | None = None) -> list[psutil.Process]:
@@ -78,10 +104,17 @@ def stray_haproxies(home: Path) -> list[psutil.Process]:
     for process in psutil.process_iter(["name", "ppid"]):
         with contextlib.suppress(psutil.Error):
             if process.info["name"] == "haproxy" and process.environ().get(HOME_MARK) == str(home):
-                parent = psutil.Process(process.info["ppid"])
-                if parent.environ().get(HOME_MARK) != str(home):
+                if not _marked(process.info["ppid"], home):
                     strays.append(process)
     return strays
+
+
+def _marked(pid: int, home: Path) -> bool:
+    """Whether a process carries the mark of this home; one that we may not look into does not."""
+    try:
+        return psutil.Process(pid).environ().get(HOME_MARK) == str(home)
+    except (psutil.Error, OSError):
+        return False
 
 
 def end(processes: list[psutil.Process], grace_s: float = 5.0) -> None:
@@ -121,7 +154,10 @@ def wait_gone(pid: int, timeout_s: float) -> bool:
     """Whether a process ends within the time."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
             return True
         time.sleep(0.05)
     return False

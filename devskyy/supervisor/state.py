@@ -52,11 +52,11 @@ def state_path(home: Path) -> Path:
 def read_state(home: Path) -> PlatformState | None:
     """The recorded platform of a home, alive or not; None when there never was one, or it ended in order."""
     try:
-        return PlatformState.model_validate_json(state_path(home).read_text())
+        return PlatformState.model_validate_json(state_path(home).read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError:
-        return None  # written by another version: its processes are still found by their mark
+        return None  # damaged, or written by another version: its processes are still found by their mark
 
 
 def write_state(home: Path, state: PlatformState) -> None:

@@ -1,0 +1,1 @@
+"""The gateway's trade: the order of services, the journal, the providers."""

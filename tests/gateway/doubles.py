@@ -1,0 +1,161 @@
+"""A journal in memory, providers that follow a script, and the question that most tests ask."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from actors.catalogue import Catalogue, load
+from actors.gateway.gateway import Gateway
+from actors.gateway.journal import Entry, Kept, Overtaken
+from actors.gateway.providers import Attempt, Provider, Served
+from bus.subjects import CallJournal
+from schemas.completion import ChatMessage, Complete
+from schemas.errors import UpstreamError
+from schemas.message import now
+from schemas.service import ServiceSpec
+
+LONG_S = 30.0
+"""A time limit that a test reaches only when it fails."""
+
+SERVICES = """
+services:
+  cheap: {model: openai/cheap-1, api_base: http://127.0.0.1:9/v1, api_key_env: none, region: eu,
+          price: {input_per_mtok: 1, output_per_mtok: 2}}
+  dear: {model: openai/dear-1, api_base: http://127.0.0.1:9/v1, api_key_env: none,
+         price: {input_per_mtok: 10, output_per_mtok: 20}}
+  free: {model: hosted_vllm/free-1, api_base: http://127.0.0.1:9/v1, api_key_env: none,
+         price: {input_per_mtok: 0, output_per_mtok: 0}}
+  unpriced: {model: openai/nobody-lists-this, api_base: http://127.0.0.1:9/v1, api_key_env: none}
+  locked: {model: openai/locked-1, api_key_env: LOCKED_KEY, price: {input_per_mtok: 1, output_per_mtok: 2}}
+"""
+
+
+def catalogue_of(folder: Path) -> Catalogue:
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(SERVICES)
+    return load(overlay)
+
+
+class MemoryJournal:
+    """Keeps the last version of each entry, and takes a new one only from whoever saw that."""
+
+    def __init__(self) -> None:
+        self._seq = 0
+        self._kept: dict[str, Kept] = {}
+        self.written: list[Entry] = []
+        self.before_write: Callable[[CallJournal, Entry], Awaitable[None]] | None = None
+        """Happens between a writer's look at the entry and its write."""
+        self.acknowledge = asyncio.Event()
+        """While it is not set, writes are stored but not acknowledged."""
+        self.acknowledge.set()
+        self.stored = asyncio.Event()
+
+    async def read(self, key: CallJournal) -> Kept:
+        await asyncio.sleep(0)
+        return self._kept.get(str(key), Kept(0, None))
+
+    async def write(self, key: CallJournal, entry: Entry, expected: int) -> int:
+        await asyncio.sleep(0)
+        if self.before_write is not None:
+            await self.before_write(key, entry)
+        place = self.put(key, entry, expected)
+        self.stored.set()
+        await self.acknowledge.wait()
+        return place
+
+    def put(self, key: CallJournal, entry: Entry, expected: int) -> int:
+        if self.seq(key) != expected:
+            raise Overtaken(str(key))
+        self._seq += 1
+        self._kept[str(key)] = Kept(self._seq, entry)
+        self.written.append(entry)
+        return self._seq
+
+    def seq(self, key: CallJournal) -> int:
+        return self._kept.get(str(key), Kept(0, None)).seq
+
+    def entry(self, key: CallJournal) -> Entry:
+        found = self._kept[str(key)].entry
+        assert found is not None
+        return found
+
+
+class Script:
+    """A provider that gives its answers in order, the last one for ever; with none it works until told to go on."""
+
+    def __init__(self, *answers: Served | UpstreamError) -> None:
+        self._answers = list(answers)
+        self.attempts: list[Attempt] = []
+        self.started, self.cancelled, self.go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def complete(self, attempt: Attempt) -> Served:
+        self.attempts.append(attempt)
+        self.started.set()
+        if not self._answers:
+            try:
+                await self.go_on.wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+            return served()
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, UpstreamError):
+            raise answer
+        return answer
+
+
+def served(
+    text: str = "An answer.", prompt_tokens: int | None = 100, completion_tokens: int | None = 50, model: str = ""
+) -> Served:
+    return Served(text, model, "stop", prompt_tokens, completion_tokens)
+
+
+def refused(reason: str = "HTTP 401", again: bool = False, retry_after_s: float | None = None) -> UpstreamError:
+    """A failure that cost nothing."""
+    return UpstreamError("sim", reason, again=again, retry_after_s=retry_after_s, spent=False)
+
+
+def broken(reason: str = "the connection broke", again: bool = False) -> UpstreamError:
+    """A failure of which nobody can know whether it cost."""
+    return UpstreamError("sim", reason, again=again, spent=None)
+
+
+class Bench:
+    """One gateway, its journal, and a script for each service, by name."""
+
+    def __init__(self, catalogue: Catalogue, journal: MemoryJournal | None = None, name: str = "gateway-a") -> None:
+        self.catalogue = catalogue
+        self.journal = journal or MemoryJournal()
+        self.scripts: dict[str, Script] = {}
+        self.alive: set[str] = {name}
+        self.environ: dict[str, str] = {}
+        self.gateway = Gateway(name, catalogue, self.environ, self.journal, self._provider_of, self._is_alive)
+
+    def plays(self, **scripts: Script) -> "Bench":
+        self.scripts |= scripts
+        return self
+
+    def _provider_of(self, spec: ServiceSpec) -> Provider:
+        by_model: Mapping[str, str] = {s.model: name for name, s in self.catalogue.services.items()}
+        return self.scripts[by_model[spec.model]]
+
+    async def _is_alive(self, instance: str) -> bool:
+        await asyncio.sleep(0)
+        return instance in self.alive
+
+
+def ask(*services: str, timeout_s: float = 600.0, **changed: Any) -> Complete:
+    fields: dict[str, Any] = {
+        "tenant": "default",
+        "task_id": "t1",
+        "step": "direct",
+        "agent": "writing",
+        "services": services or ("cheap",),
+        "messages": (ChatMessage(role="system", content="Be brief."), ChatMessage(role="user", content="Say hello.")),
+        "max_tokens": 100,
+        "deadline_at": now() + timedelta(seconds=timeout_s),
+        **changed,
+    }
+    return Complete(**fields)
