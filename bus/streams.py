@@ -95,7 +95,9 @@ def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:
             max_bytes=budget * 2 // 100,
         ),
         api.StreamConfig(name=ALERTS, subjects=[AlertSubject.pattern()], max_age=30 * DAY_S, max_bytes=budget // 100),
-        api.StreamConfig(name=DEAD, subjects=[DeadLetterSubject.pattern()], max_age=30 * DAY_S, max_bytes=budget * 2 // 100),
+        api.StreamConfig(
+            name=DEAD, subjects=[DeadLetterSubject.pattern()], max_age=30 * DAY_S, max_bytes=budget * 2 // 100
+        ),
     ]
 
 
@@ -132,7 +134,9 @@ async def _ensure_once(js: JetStreamContext, budget: int) -> None:
     try:
         await js.object_store(PAYLOADS)
     except (NotFoundError, ServiceUnavailableError):
-        await js.create_object_store(PAYLOADS, config=api.ObjectStoreConfig(ttl=int(30 * DAY_S), max_bytes=budget * 35 // 100))
+        await js.create_object_store(
+            PAYLOADS, config=api.ObjectStoreConfig(ttl=int(30 * DAY_S), max_bytes=budget * 35 // 100)
+        )
 
 
 _STREAM_NAME_IN_USE = 10058

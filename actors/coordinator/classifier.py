@@ -141,7 +141,7 @@ DOMAINS: dict[str, str] = {
     "writing": (
         "essay* article* blog* poem* poetry story stories novel* email* letter letters speech* headline* caption* "
         "paragraph* rewrit* rephras* proofread* summar* translat* grammar* screenplay* dialogue* lyrics sonnet* haiku* "
-        "copywriting tone"
+        "copywriting tone product-description* product-cop* product-name* wording"
     ),
 }
 

@@ -123,6 +123,8 @@ class Gateway:
                     return account
                 return await self._serve(account)
             except Overtaken:
+                if _cancelled():
+                    raise asyncio.CancelledError from None  # the other gateway's account holds; nobody waits for ours
                 log.info("another gateway wrote to this entry; reading it again", key=str(key))
 
     async def _open(self, key: CallJournal, ask: Complete) -> _Account | Completion:
@@ -151,6 +153,7 @@ class Gateway:
                 if served is not None:
                     break
             else:
+                _in_time(ask.deadline_at)
                 reason = f"none of {', '.join(ask.services)} could serve"
                 problem = Problem.of(NoService(reason, tuple(account.passed)))
         except DeadlineExceeded as error:
@@ -166,6 +169,16 @@ class Gateway:
         ended = Entry(state="ended", gateway=self._instance, began_at=now(), calls=account.calls, completion=completion)
         await self._write_surely(account, ended)
         return completion
+
+    async def _begin(self, account: _Account, call: Call) -> None:
+        """Record an attempt before it is made. A cancellation waits for the record, so that its place is known."""
+        begun = Entry(state="begun", gateway=self._instance, began_at=now(), open=call, calls=account.calls)
+        writing = asyncio.ensure_future(self._journal.write(account.key, begun, account.seq))
+        try:
+            account.seq = await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            account.seq = await writing
+            raise
 
     async def _write_surely(self, account: _Account, entry: Entry) -> None:
         """The answer is there and paid for: it is recorded however long the bus takes, within the deadline's grace."""
@@ -207,8 +220,7 @@ class Gateway:
                 cost_estimated=bool(reserved),
                 cost_unknown_reason=unknown,
             )
-            begun = Entry(state="begun", gateway=self._instance, began_at=now(), open=call, calls=account.calls)
-            account.seq = await self._journal.write(account.key, begun, account.seq)
+            await self._begin(account, call)
             started = time.perf_counter()
             try:
                 served = await self._provider_of(spec).complete(self._attempt(ask, name, spec))
@@ -220,9 +232,12 @@ class Gateway:
                 if error.spent is None:
                     account.calls += (call.model_copy(update={"latency_ms": _ms(started)}),)
                 delay_s = policy.delay_s(attempt, error.retry_after_s) if error.again else None
-                log.info("attempt failed", service=name, attempt=attempt, reason=error.reason, again_in_s=delay_s)
+                reason = error.reason
+                if delay_s is not None and (over := _over_limit(ask, reserved, unknown, account)) is not None:
+                    reason, delay_s = f"{reason}; another try {over}", None
+                log.info("attempt failed", service=name, attempt=attempt, reason=reason, again_in_s=delay_s)
                 if delay_s is None or (ask.deadline_at - now()).total_seconds() <= delay_s:
-                    account.passed.append(f"{name}: {error.reason}")
+                    account.passed.append(f"{name}: {reason}")
                     return None
                 await asyncio.sleep(delay_s)
                 continue
@@ -246,23 +261,17 @@ class Gateway:
             return f"serves {spec.kind}, not chat"
         if any(m.images for m in ask.messages) and not supports_images(spec):
             return "takes no images"
-        if ask.max_cost_usd is None:
-            return None
-        if reserved is None:
-            return f"price unknown ({unknown}), so a cost limit cannot be kept"
-        spent = sum(c.cost_usd or 0.0 for c in account.calls)
-        if spent + reserved > ask.max_cost_usd:
-            left = max(0.0, ask.max_cost_usd - spent)
-            return f"may cost ${reserved:.6f}, ${left:.6f} is left"
-        return None
+        return _over_limit(ask, reserved, unknown, account)
 
     def _attempt(self, ask: Complete, name: str, spec: ServiceSpec) -> Attempt:
         left_s = (ask.deadline_at - now()).total_seconds()
         variable = key_variable(spec)
+        key = self._environ.get(variable) if variable else None
         return Attempt(
             service=name,
             spec=spec,
-            api_key=self._environ.get(variable) if variable else None,
+            # Read from a file, a key often ends with a line break, which no header may have.
+            api_key=key.strip() if key else None,
             messages=ask.messages,
             temperature=ask.temperature,
             max_tokens=ask.max_tokens,
@@ -270,6 +279,24 @@ class Gateway:
             timeout_s=max(0.05, min(spec.timeout_s, left_s)),
             request_id=secrets.token_hex(16),
         )
+
+
+def _over_limit(ask: Complete, reserved: float | None, unknown: str | None, account: _Account) -> str | None:
+    """Why the caller's cost limit allows no attempt that reserves so much; None when it does."""
+    if ask.max_cost_usd is None:
+        return None
+    if reserved is None:
+        return f"price unknown ({unknown}), so a cost limit cannot be kept"
+    spent = sum(c.cost_usd or 0.0 for c in account.calls)
+    if spent + reserved > ask.max_cost_usd:
+        left = max(0.0, ask.max_cost_usd - spent)
+        return f"may cost ${reserved:.6f}, ${left:.6f} is left"
+    return None
+
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _settled(call: Call, served: Served, price: Price | None, unknown: str | None, started: float) -> Call:

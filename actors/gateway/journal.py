@@ -6,6 +6,7 @@ a gateway that no longer lives is in doubt: nobody can know whether the provider
 reservation, marked, and only then tried again.
 """
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass
@@ -118,15 +119,23 @@ class Journal:
         Raises:
             BusUnavailable: the stream did not answer.
         """
-        request = {"next_by_subj": CallJournal.of_task(tenant, task_id), "seq": 1, "batch": 1024}
+        pattern = CallJournal.of_task(tenant, task_id)
         found: list[Call] = []
-        async for msg in self._bus.ask_many(f"$JS.API.DIRECT.GET.{CALLS}", json.dumps(request).encode()):
-            if "Status" in (msg.headers or {}):
-                break
-            entry = decode(await self._bus.blobs.load(msg), Entry)
-            found.extend(entry.calls)
-            if entry.open is not None:
-                found.append(in_doubt(entry.open))
+        start, pending = 1, 1
+        while pending:  # the server gives so many in one batch, and then says how many are left
+            request = json.dumps({"next_by_subj": pattern, "seq": start, "batch": 1024}).encode()
+            pending = 0
+            async with contextlib.aclosing(self._bus.ask_many(f"$JS.API.DIRECT.GET.{CALLS}", request)) as answers:
+                async for msg in answers:
+                    headers = msg.headers or {}
+                    if "Status" in headers:
+                        pending = int(headers.get("Nats-Num-Pending", "0")) if headers["Status"] == "204" else 0
+                        break
+                    start = int(headers["Nats-Sequence"]) + 1
+                    entry = decode(await self._bus.blobs.load(msg), Entry)
+                    found.extend(entry.calls)
+                    if entry.open is not None:
+                        found.append(in_doubt(entry.open))
         return tuple(found)
 
 

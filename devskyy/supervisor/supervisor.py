@@ -203,7 +203,7 @@ class Supervisor:
             if self._embedded_nats:
                 works = self._disk_has_room() and await self._jetstream_works()
                 dumb_since = None if works else dumb_since or loop.time()
-                if works and self._disk_was_full or dumb_since is not None and loop.time() - dumb_since > 3:
+                if (works and self._disk_was_full) or (dumb_since is not None and loop.time() - dumb_since > 3):
                     dumb_since = await self._revive_jetstream(dumb_since)
 
     async def _http_answers(self) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -195,7 +194,6 @@ async def test_the_answer_of_a_call_that_failed_is_on_record_too(bench: Bench) -
     assert bench.journal.entry(key_of(ask())).state == "ended"
 
 
-@pytest.mark.parametrize("text", ["", "An answer."])
-async def test_what_the_provider_said_comes_back_as_it_is(bench: Bench, text: str) -> None:
-    answer = await bench.plays(cheap=Script(served(text))).gateway.complete(ask())
-    assert (answer.text, answer.finish_reason, answer.problem) == (text, "stop", None)
+async def test_what_the_provider_said_comes_back_as_it_is(bench: Bench) -> None:
+    answer = await bench.plays(cheap=Script(served(" An answer.\n"))).gateway.complete(ask())
+    assert (answer.text, answer.finish_reason, answer.problem) == (" An answer.\n", "stop", None)

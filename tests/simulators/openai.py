@@ -688,7 +688,7 @@ FORMATS = {
 }
 
 
-def smallest_instance(schema: Any, root: Any) -> Any:  # noqa: PLR0911 one return for each kind of schema
+def smallest_instance(schema: Any, root: Any) -> Any:
     """A small JSON value that fits: required properties only, as few items as allowed, `null` where it may be.
 
     Args:

@@ -1,0 +1,1 @@
+"""The command line, on a platform that is simulated on a real socket."""
