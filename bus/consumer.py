@@ -13,6 +13,9 @@ from bus.client import Bus
 from bus.streams import Consumer
 from schemas.errors import DecodeError, DevSkyyError, Fenced
 
+FETCH_S = 2.0
+"""How long one fetch waits; one that was under way when the broker was started anew is lost for as long."""
+
 Handle = Callable[[Msg], Awaitable[None]]
 
 log = structlog.get_logger()
@@ -73,7 +76,7 @@ class Puller:
             pass  # wait until there is room for one at least
         free = max(1, self._concurrency - len(self._running))
         try:
-            batch = await subscription.fetch(min(free, 64), timeout=5)  # type: ignore[attr-defined]
+            batch = await subscription.fetch(min(free, 64), timeout=FETCH_S)  # type: ignore[attr-defined]
         except (nats.errors.TimeoutError, TimeoutError):
             return
         for msg in batch:

@@ -15,7 +15,8 @@ TASKS, CALLS, SUBMIT, COMMANDS, ALERTS, DEAD = "TASKS", "CALLS", "SUBMIT", "COMM
 PAYLOADS = "payloads"
 """Object store for what is too large to travel."""
 
-DAY_S = 86_400.0
+KEEP_S = 30 * 86_400.0
+"""Everything is kept for thirty days; finished tasks stay in SQL."""
 GIB = 1024**3
 BUDGET_BYTES = 16 * GIB
 """What all streams together may take on disk, unless told otherwise. JetStream sets it aside when it creates them."""
@@ -63,7 +64,7 @@ def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:
             subject_transform=api.SubjectTransform(src=log, dest=tasks),
             republish=api.RePublish(src=tasks, dest=tasks),
             allow_direct=True,
-            max_age=30 * DAY_S,
+            max_age=KEEP_S,
             max_bytes=budget * 40 // 100,
             # A full stream refuses new tasks; it never drops one that was accepted.
             discard=api.DiscardPolicy.NEW,
@@ -73,7 +74,7 @@ def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:
             subjects=[CallJournal.pattern()],
             allow_direct=True,
             max_msgs_per_subject=1,
-            max_age=30 * DAY_S,
+            max_age=KEEP_S,
             max_bytes=budget * 15 // 100,
             discard=api.DiscardPolicy.NEW,
         ),
@@ -91,13 +92,11 @@ def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:
             subjects=[TaskCommand.pattern()],
             allow_direct=True,
             max_msgs_per_subject=16,
-            max_age=30 * DAY_S,
-            max_bytes=budget * 2 // 100,
+            max_age=KEEP_S,
+            max_bytes=budget // 50,
         ),
-        api.StreamConfig(name=ALERTS, subjects=[AlertSubject.pattern()], max_age=30 * DAY_S, max_bytes=budget // 100),
-        api.StreamConfig(
-            name=DEAD, subjects=[DeadLetterSubject.pattern()], max_age=30 * DAY_S, max_bytes=budget * 2 // 100
-        ),
+        api.StreamConfig(name=ALERTS, subjects=[AlertSubject.pattern()], max_age=KEEP_S, max_bytes=budget // 100),
+        api.StreamConfig(name=DEAD, subjects=[DeadLetterSubject.pattern()], max_age=KEEP_S, max_bytes=budget // 50),
     ]
 
 
@@ -135,7 +134,7 @@ async def _ensure_once(js: JetStreamContext, budget: int) -> None:
         await js.object_store(PAYLOADS)
     except (NotFoundError, ServiceUnavailableError):
         await js.create_object_store(
-            PAYLOADS, config=api.ObjectStoreConfig(ttl=int(30 * DAY_S), max_bytes=budget * 35 // 100)
+            PAYLOADS, config=api.ObjectStoreConfig(ttl=int(KEEP_S), max_bytes=budget * 35 // 100)
         )
 
 

@@ -26,9 +26,7 @@ class Accepted(_Event):
     """The task is on disk. This event is the work item too: there is no second write to lose."""
 
     event: Literal["accepted"] = "accepted"
-    request: TaskRequest | None = None
-    request_ref: str | None = None
-    """Name in the object store of a request that is too large to travel; then `request` is absent."""
+    request: TaskRequest
     body_sha256: str
     deadline_at: Moment
     trace: str | None = None

@@ -15,14 +15,13 @@ def project(events: Sequence[TaskEvent]) -> Task:
     if not events or not isinstance(events[0], Accepted):
         raise ValueError("a task's first event is 'accepted'")
     first = events[0]
-    request = first.request
     task = Task(
         task_id=first.task_id,
         status="accepted",
-        prompt=request.prompt if request else "",
+        prompt=first.request.prompt,
         created_at=first.at,
         deadline_at=first.deadline_at,
-        metadata=request.metadata if request else {},
+        metadata=first.request.metadata,
     )
     for event in events[1:]:
         match event:

@@ -112,7 +112,6 @@ class Lives:
 
     async def _carry(self, owned: OwnedTask, running: _Running, delivery: int) -> None:
         request = owned.accepted.request
-        assert request is not None
         try:
             claimed = self._plan(owned, request, delivery)
         except BadInput as refused:
@@ -218,7 +217,7 @@ class Lives:
 
     @staticmethod
     def _quality(accepted: Accepted) -> Quality:
-        asked = accepted.request is not None and accepted.request.min_quality is not None
+        asked = accepted.request.min_quality is not None
         reason = "this version does not measure quality yet"
         quality = unmeasured(reason)
         return quality.model_copy(update={"reasons": quality.reasons | ({"met": reason} if asked else {})})

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
@@ -110,9 +111,11 @@ class OpenAIProvider:
             raise UpstreamError(service, reason, again=False, spent=None) from None
         except aiohttp.ClientError as error:
             raise UpstreamError(service, f"the connection broke ({_name(error)})", again=True, spent=None) from None
+        except ValueError:
+            raise UpstreamError(service, "its key holds a character that no header may have") from None
         if reply.status != 200:
-            raise _refused(service, reply)
-        return _served(service, reply)
+            raise _refused(service, reply, attempt.api_key)
+        return _served(service, reply, attempt.api_key)
 
 
 @dataclass(frozen=True)
@@ -130,18 +133,24 @@ class Reply:
         return json.loads(self.body)
 
 
-def _refused(service: str, reply: Reply) -> UpstreamError:
+def _safe(said: object, key: str | None) -> str:
+    """What a provider said, fit to be passed on: without our key, and without what no UTF-8 can carry."""
+    text = str(said)
+    return (text.replace(key, "<key>") if key else text).encode(errors="replace").decode()
+
+
+def _refused(service: str, reply: Reply, key: str | None) -> UpstreamError:
     reason = f"HTTP {reply.status}"
     try:
         message = reply.json()["error"]["message"]
-        reason += f" {str(message)[:200]}"
+        reason += f" {_safe(message, key)[:200]}"
     except (ValueError, KeyError, TypeError):
         pass
     again = reply.status in (408, 409, 425, 429) or reply.status >= 500
     return UpstreamError(service, reason, again=again, retry_after_s=retry_after_s(reply.header("retry-after")))
 
 
-def _served(service: str, reply: Reply) -> Served:
+def _served(service: str, reply: Reply, key: str | None) -> Served:
     """Read a 200. What came with it may have been paid for, so a failure here has an unknown cost."""
 
     def nonsense(reason: str) -> UpstreamError:
@@ -151,11 +160,11 @@ def _served(service: str, reply: Reply) -> Served:
         answer = reply.json()
     except ValueError:
         kind = (reply.header("content-type") or "no content type").split(";")[0]
-        raise nonsense(f"a 200 that is no JSON ({kind})") from None
+        raise nonsense(f"a 200 that is no JSON ({_safe(kind, key)})") from None
     if not isinstance(answer, dict):
         raise nonsense("a 200 that is no chat completion")
     if isinstance(error := answer.get("error"), dict):
-        raise nonsense(f"a 200 with an error inside: {str(error.get('message'))[:200]}")
+        raise nonsense(f"a 200 with an error inside: {_safe(error.get('message'), key)[:200]}")
     try:
         choice = answer["choices"][0]
         text = choice["message"]["content"]
@@ -165,10 +174,11 @@ def _served(service: str, reply: Reply) -> Served:
         raise nonsense("an empty answer")
     reported = answer.get("usage")
     usage: dict[str, Any] = reported if isinstance(reported, dict) else {}
+    finish = choice.get("finish_reason")
     return Served(
-        text=text,
-        model=str(answer.get("model") or ""),
-        finish_reason=choice.get("finish_reason"),
+        text=_safe(text, None),
+        model=_safe(answer.get("model") or "", None),
+        finish_reason=_safe(finish, None) if isinstance(finish, str) else None,
         prompt_tokens=_count(usage.get("prompt_tokens")),
         completion_tokens=_count(usage.get("completion_tokens")),
     )
@@ -186,12 +196,13 @@ def retry_after_s(value: str | None) -> float | None:
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
+        return None if math.isnan(seconds) else max(0.0, seconds)
     except ValueError:
         pass
     try:
         return max(0.0, (parsedate_to_datetime(value) - now()).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

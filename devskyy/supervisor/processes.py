@@ -122,15 +122,33 @@ def end(processes: list[psutil.Process], grace_s: float = 5.0) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.terminate()
-    _, alive = psutil.wait_procs(processes, timeout=grace_s)
-    kill(alive)
+    kill(_left(processes, grace_s))
 
 
 def kill(processes: list[psutil.Process]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(processes, timeout=5)
+    _left(processes, timeout_s=5)
+
+
+def _left(processes: list[psutil.Process], timeout_s: float) -> list[psutil.Process]:
+    """Those that still run when the time is over. A zombie has ended: some first processes of containers bury theirs
+    late or never, and those of our own children are for whoever started them to bury."""
+    deadline = time.monotonic() + timeout_s
+    while (processes := [each for each in processes if _runs(each)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return processes
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        # A zombie whose other threads still end has its ports and files.
+        return process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
 
 
 def end_home(home: Path, besides: str | None = None, grace_s: float = 5.0) -> int:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from actors.projector import TaskProjection
 from schemas.errors import NotFound
-from schemas.event import TASK_EVENT, Accepted, TaskEvent
+from schemas.event import TASK_EVENT, TaskEvent
 from schemas.projection import project
 from schemas.receipt import Receipt
 from schemas.task import SHAPE_OF
@@ -39,7 +39,7 @@ class Log:
         return self.events[tenant, task_id]
 
 
-def history(claims: int = 1, end: str | None = "completed", *, inline: bool = True) -> list[TaskEvent]:
+def history(claims: int = 1, end: str | None = "completed") -> list[TaskEvent]:
     """A task's events: accepted, claimed by so many owners in turn, and ended."""
     task_id = secrets.token_hex(8)
     seconds = itertools.count()
@@ -50,8 +50,7 @@ def history(claims: int = 1, end: str | None = "completed", *, inline: bool = Tr
         moment = NOON + timedelta(seconds=next(seconds))
         events.append(TASK_EVENT.validate_python({"event": event, **head, "at": moment, **fields}))
 
-    request = {"request": {"prompt": "p" * 300}} if inline else {"request_ref": "0" * 64}
-    add("accepted", body_sha256="0" * 64, deadline_at=NOON + timedelta(hours=1), **request)
+    add("accepted", body_sha256="0" * 64, deadline_at=NOON + timedelta(hours=1), request={"prompt": "p" * 300})
     for claim in range(claims):
         tier = TIERS[claim % len(TIERS)]
         add("claimed", epoch=claim + 1, owner="c", tier=tier, shape=SHAPE_OF[tier], agents=("writing",))
@@ -67,7 +66,6 @@ histories = st.builds(
     history,
     claims=st.integers(0, 3),
     end=st.sampled_from([None, "completed", "failed", "cancelled"]),
-    inline=st.booleans(),
 )
 
 
@@ -152,19 +150,6 @@ async def test_a_late_event_reads_no_history(projection: TaskProjection, log: Lo
         await projection.apply(event)
     # Then the stream was left alone
     assert log.reads == 0
-
-
-async def test_a_request_too_large_to_travel_is_listed_without_its_prompt(
-    projection: TaskProjection, tasks: TaskRepository
-) -> None:
-    # Given a task whose request lies in the object store
-    [event] = history(claims=0, end=None, inline=False)
-    assert isinstance(event, Accepted)
-    assert event.request is None
-    # When it is accepted, Then it is listed
-    await projection.apply(event)
-    [line] = (await tasks.list("acme", 10, None)).tasks
-    assert (line.task_id, line.prompt) == (event.task_id, "")
 
 
 async def test_an_ended_task_is_kept_whole(projection: TaskProjection, tasks: TaskRepository) -> None:

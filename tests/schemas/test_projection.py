@@ -92,11 +92,6 @@ def test_a_task_can_end_before_it_was_claimed() -> None:
     assert (task.status, task.started_at) == ("cancelled", None)
 
 
-def test_a_request_too_large_to_travel_leaves_the_prompt_open() -> None:
-    task = project([accepted(request=None, request_ref="abc")])
-    assert (task.status, task.prompt, task.metadata) == ("accepted", "", {})
-
-
 def test_it_changes_no_event() -> None:
     events: list[TaskEvent] = [accepted(), claimed()]
     before = [event.model_copy(deep=True) for event in events]
