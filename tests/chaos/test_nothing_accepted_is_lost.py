@@ -1,5 +1,6 @@
 """Parts of a real platform are killed with SIGKILL while twenty tasks run."""
 
+import random
 import threading
 import time
 from typing import Any
@@ -80,7 +81,16 @@ VICTIMS = {
 }
 
 
-@pytest.mark.parametrize("victim", VICTIMS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each victim once; with `--rounds N` N times more, in an order that `--seed` repeats."""
+    if "victim" in metafunc.fixturenames:
+        order = random.Random(metafunc.config.getoption("--seed"))
+        names = list(VICTIMS)
+        for _ in range(metafunc.config.getoption("--rounds")):
+            names += order.sample(list(VICTIMS), len(VICTIMS))
+        metafunc.parametrize("victim", names)
+
+
 def test_every_accepted_task_ends_exactly_once_when_a_part_is_killed(
     victim: str, simulated: tuple[LivePlatform, OpenAISimulator], sim: OpenAISimulator
 ) -> None:
