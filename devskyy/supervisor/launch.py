@@ -4,9 +4,11 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 
 from rich.console import Console
+from rich.status import Status
 
 from devskyy.supervisor import processes
 from devskyy.supervisor.state import PlatformState, clear_state, read_state
@@ -103,19 +105,28 @@ def _foreground(settings: Settings, first_task: str | None) -> int:
         seen: list[str] = []
 
         def on_state(state: PlatformState) -> None:
-            status.update(f"{_line(state)}  ·  {time.monotonic() - began:.0f} s  ·  Ctrl-C stops everything")
+            status.update(f"{_line(state)}  ·  {state.http}  ·  Ctrl-C stops everything")
             if state.phase == "ready" and not seen:
                 seen.append(state.phase)
                 console.print(f"ready in {time.monotonic() - began:.1f} s")
                 _print_urls(state)
                 if first_task:
-                    # A process of its own, so that the supervisor never waits for it.
-                    command = [sys.executable, "-m", "devskyy", "run", first_task]
-                    subprocess.Popen(command, env={**os.environ, "DEVSKYY_URL": state.http})
+                    threading.Thread(target=_run_first, args=(state, first_task, status), daemon=True).start()
 
         asyncio.run(Supervisor(settings, on_state).run())
     console.print("stopped")
     return 0
+
+
+def _run_first(state: PlatformState, prompt: str, status: Status) -> None:
+    """Run one task as a user would, its progress in place of the status line; it may cost nothing, so no key is used."""
+    status.stop()
+    console.print(f"\na first task, which may cost nothing: {prompt}\n")
+    environment = {**os.environ, "DEVSKYY_URL": state.http}
+    subprocess.run(
+        [sys.executable, "-m", "devskyy", "run", prompt, "--max-cost-usd", "0"], env=environment, check=False
+    )
+    status.start()
 
 
 def check_port_unless_ours(settings: Settings) -> None:
