@@ -119,7 +119,7 @@ def _foreground(settings: Settings, first_task: str | None) -> int:
 
 
 def _run_first(state: PlatformState, prompt: str, status: Status) -> None:
-    """Run one task as a user would, its progress in place of the status line; it may cost nothing, so no key is used."""
+    """Run one task as a user would, in place of the status line; it may cost nothing, so no key is used."""
     status.stop()
     console.print(f"\na first task, which may cost nothing: {prompt}\n")
     environment = {**os.environ, "DEVSKYY_URL": state.http}
