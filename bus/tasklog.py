@@ -68,8 +68,8 @@ def task_id_of(tenant: str, key: str) -> str:
 
 
 def fingerprint(request: TaskRequest) -> str:
-    """SHA-256 of what is asked, independent of the order of fields."""
-    body = json.dumps(request.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+    """SHA-256 of what is asked, independent of the order of fields and of fields that a later version adds."""
+    body = json.dumps(request.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(body.encode()).hexdigest()
 
 
@@ -87,9 +87,9 @@ def check(request: TaskRequest) -> None:
     prompt = len(request.prompt.encode())
     if prompt > MAX_PROMPT_BYTES:
         raise TooLarge("the prompt", prompt, MAX_PROMPT_BYTES)
-    inputs = sum(i.size for i in request.inputs)
+    inputs = sum(i.size for i in request.inputs) + sum(len(turn.content.encode()) for turn in request.history)
     if inputs > MAX_INPUT_BYTES:
-        raise TooLarge("the inputs together", inputs, MAX_INPUT_BYTES)
+        raise TooLarge("the inputs together (history included)", inputs, MAX_INPUT_BYTES)
 
 
 class TaskLog:

@@ -1,13 +1,13 @@
 """Agents: who they are, what they are asked, how they answer."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from schemas.message import Message, Moment, Strict
 from schemas.problem import Problem
 from schemas.receipt import Call
-from schemas.task import Input
+from schemas.task import Input, Turn
 
 
 class AgentSpec(Strict):
@@ -33,6 +33,12 @@ class Ask(Message):
     """Stays the same across retries: the journal answers a repeated step without a second call."""
     prompt: str
     inputs: tuple[Input, ...] = ()
+    history: tuple[Turn, ...] = ()
+    temperature: float | None = None
+    """In place of the agent's own."""
+    max_tokens: int | None = None
+    """In place of the agent's own."""
+    json_schema: dict[str, Any] | None = None
     max_cost_usd: float | None = None
     deadline_at: Moment
 
@@ -45,6 +51,7 @@ class Answer(Message):
     agent: str
     step: str
     text: str | None = None
+    finish_reason: str | None = None
     calls: tuple[Call, ...] = ()
     problem: Problem | None = None
 

@@ -10,6 +10,9 @@ LOCAL = "local"
 LOCAL_EMBEDDINGS = "local-embeddings"
 NO_KEY_NEEDED = "none"
 
+ServiceKind = Literal["chat", "embeddings", "image", "design", "agent"]
+"""What a service hands back: text, vectors, pictures, drawings as SVG, or changes to a repository."""
+
 
 class Price(Strict):
     """US dollars for a million tokens."""
@@ -33,7 +36,7 @@ class ServiceSpec(Strict):
 
     model: str = Field(pattern=r"^[^/\s]+/\S+$")
     """litellm's model string, `provider/model`; `embedded/…` runs in this platform."""
-    kind: Literal["chat", "embeddings"] = "chat"
+    kind: ServiceKind = "chat"
     api_base: str | None = Field(default=None, pattern=r"^https?://")
     api_key_env: str | None = Field(default=None, pattern=r"^\w+$")
     """Environment variable that holds the key, or `none` for a server without keys."""
@@ -43,6 +46,8 @@ class ServiceSpec(Strict):
     price: Price | None = None
     """Left out: litellm's table; unknown there: unknown."""
     limits: Limits = Limits()
+    depends_on: tuple[str, ...] = ()
+    """Services without which this one cannot work: it is unavailable while any of them is."""
     context_tokens: int | None = Field(default=None, gt=0)
     timeout_s: float = Field(default=120.0, gt=0)
     """Seconds that one attempt may take."""
@@ -69,3 +74,4 @@ class ServiceStatus(Message):
     price: Price | None = None
     price_unknown_reason: str | None = None
     limits: Limits = Limits()
+    depends_on: tuple[str, ...] = ()

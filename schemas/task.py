@@ -81,6 +81,16 @@ def _not_blank(text: str) -> str:
     return text
 
 
+class Turn(Strict):
+    """One earlier message of the conversation that the prompt goes on with."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Text
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+
+
 class TaskRequest(Strict):
     """What a caller sends. Everything but the prompt may be left to the coordinator."""
 
@@ -95,7 +105,23 @@ class TaskRequest(Strict):
     """The team's size within its shape."""
     capabilities: tuple[Text, ...] = Field(default=(), max_length=32)
     inputs: tuple[Input, ...] = Field(default=(), max_length=100)
+    agent: Name | None = None
+    """The agent that is to do it; left out, the coordinator picks one."""
+    service: Name | None = None
+    """The one service that is to answer, as it is: no agent's prompt before it, no other service in its place."""
+    history: tuple[Turn, ...] = Field(default=(), max_length=1000)
+    """Earlier turns, oldest first; the prompt is the last."""
+    temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    json_schema: PlainMap | None = None
+    """The answer is to be JSON of this schema."""
     metadata: PlainMap = Field(default={}, max_length=64)
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if self.agent is not None and self.service is not None:
+            raise ValueError("give agent or service, not both")
+        return self
 
 
 class Links(Message):
@@ -118,6 +144,8 @@ class Task(Message):
     shape: Shape | None = None
     prompt: str
     answer: str | None = None
+    finish_reason: str | None = None
+    """Why the model stopped, in its provider's words: `stop`, `length` …"""
     created_at: Moment
     started_at: Moment | None = None
     finished_at: Moment | None = None

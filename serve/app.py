@@ -1,16 +1,18 @@
 """The HTTP application. It knows no Ray, so tests reach it without."""
 
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from actors.catalogue import load
 from bus import logs
 from bus.client import Bus
 from bus.tasklog import TaskLog
 from schemas.settings import Settings
-from serve import health, problems, tasks
+from serve import health, openai, problems, tasks
 from serve.directory import Directory
 from serve.middleware import BodyLimit, LoopbackOnly, Observed, is_loopback
 from storage import Database, TaskRepository
@@ -31,7 +33,8 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
         await database.migrate()
         app.state.bus, app.state.tasks = bus, TaskLog(bus)
         app.state.kept = TaskRepository(database)
-        app.state.directory = Directory(bus, settings, load(settings.config))
+        app.state.catalogue = load(settings.config)
+        app.state.directory = Directory(bus, settings, app.state.catalogue)
         try:
             yield
         finally:
@@ -41,9 +44,21 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
     app = FastAPI(title="DevSkyy", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
     app.include_router(tasks.router)
+    app.include_router(openai.router)
     app.include_router(health.router)
     app.add_middleware(BodyLimit)
     app.add_middleware(Observed)
     if is_loopback(settings.http_host):
         app.add_middleware(LoopbackOnly)
+    _build_validators(app)
     return app
+
+
+def _build_validators(app: FastAPI) -> None:
+    """Messages build theirs when they are first used (`defer_build`); describing the doors does, so no request waits.
+
+    Pydantic warns of FastAPI's way to name a field; where FastAPI builds validators itself, it silences that too.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
+        app.openapi()

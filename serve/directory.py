@@ -6,6 +6,7 @@ from typing import Any
 
 from actors.agents.actor import PREFIX
 from actors.catalogue import Catalogue, price_of, unavailable_because
+from actors.catalogue.availability import EMBEDDED, provider_of
 from actors.fleet import roster
 from bus.client import Bus
 from schemas.agent import AgentStatus
@@ -24,6 +25,11 @@ class Directory:
     def __init__(self, bus: Bus, settings: Settings, catalogue: Catalogue) -> None:
         self._bus, self._catalogue = bus, catalogue
         self.expected = {post.name for post in roster(settings, catalogue)}
+        self._embedded = {
+            name: "its actor does not answer"
+            for name, spec in catalogue.services.items()
+            if provider_of(spec) == EMBEDDED and spec.kind in ("chat", "embeddings")
+        }
         self._seen: tuple[float, dict[str, dict[str, Any]]] = (float("-inf"), {})
 
     async def actors(self) -> dict[str, dict[str, Any]]:
@@ -66,13 +72,13 @@ class Directory:
             price=price,
             price_unknown_reason=unknown,
             limits=spec.limits,
+            depends_on=spec.depends_on,
         )
 
     def _unavailable(self, name: str, models_up: bool) -> str | None:
-        spec = self._catalogue.services[name]
-        if spec.model.startswith("embedded/") and not models_up:
-            return "its actor does not answer"
-        return unavailable_because(name, spec, os.environ)
+        services = self._catalogue.services
+        down = {} if models_up else self._embedded
+        return unavailable_because(name, services[name], os.environ, services, down)
 
     async def agents(self) -> tuple[AgentStatus, ...]:
         found = await self.actors()

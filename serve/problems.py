@@ -12,17 +12,30 @@ from schemas.errors import DevSkyyError
 from schemas.problem import MEDIA_TYPE, FieldError, Problem, urn
 
 RETRY_AFTER_S = 1
+OPENAI_DOORS = "/v1/"
 
 log = structlog.get_logger()
 
 
-def reply(problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
-    """The problem as a response; what may be tried again says when."""
+def reply(problem: Problem, headers: dict[str, str] | None = None, path: str = "") -> JSONResponse:
+    """The problem as a response, in OpenAI's shape for its doors; what may be tried again says when."""
     headers = dict(headers or {})
     if problem.status in (429, 503):
         headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+    if path.startswith(OPENAI_DOORS):
+        return JSONResponse({"error": _as_openai(problem)}, problem.status, headers)
     content = problem.model_dump(mode="json", exclude_none=True)
     return JSONResponse(content, problem.status, headers, media_type=MEDIA_TYPE)
+
+
+def _as_openai(problem: Problem) -> dict[str, Any]:
+    """What OpenAI's clients know how to show."""
+    return {
+        "message": problem.detail,
+        "type": "invalid_request_error" if problem.status < 500 else "api_error",
+        "param": problem.errors[0].field if problem.errors else None,
+        "code": problem.code,
+    }
 
 
 def install(app: FastAPI) -> None:
@@ -30,7 +43,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(DevSkyyError)
     async def on_error(request: Request, error: DevSkyyError) -> JSONResponse:
-        return reply(Problem.of(error, request.url.path))
+        return reply(Problem.of(error, request.url.path), path=request.url.path)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -39,7 +52,7 @@ def install(app: FastAPI) -> None:
         problem = Problem.of_validation(fields, request.url.path)
         if any(finding["type"] == "json_invalid" for finding in findings):
             problem = problem.model_copy(update={"status": 400, "title": "The body is no JSON"})
-        return reply(problem)
+        return reply(problem, path=request.url.path)
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
@@ -53,12 +66,13 @@ def install(app: FastAPI) -> None:
             detail=f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is",
             instance=request.url.path,
         )
-        return reply(problem, dict(error.headers or {}))
+        return reply(problem, dict(error.headers or {}), request.url.path)
 
     @app.exception_handler(Exception)
     async def on_failure(request: Request, error: Exception) -> JSONResponse:
         log.error("request failed", path=request.url.path, exc_info=error)
-        return reply(Problem.of(DevSkyyError(f"{request.method} {request.url.path} failed; see the platform's log")))
+        failed = DevSkyyError(f"{request.method} {request.url.path} failed; see the platform's log")
+        return reply(Problem.of(failed), path=request.url.path)
 
 
 def _field(finding: dict[str, Any]) -> FieldError:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from schemas.agent import AgentSpec, Answer, Ask
 from schemas.completion import ChatMessage, Complete, Completion, ImagePart
-from schemas.task import Input
+from schemas.task import Input, Turn
 
 Completes = Callable[[Complete], Awaitable[Completion]]
 
@@ -17,7 +17,7 @@ class ModelAgent:
 
     async def handle(self, ask: Ask) -> Answer:
         """Do one step. A failure comes back as a problem beside what was spent, never as silence."""
-        user = ChatMessage(role="user", content=_with_inputs(ask.prompt, ask.inputs), images=_images(ask.inputs))
+        user = question(ask.prompt, ask.inputs)
         completion = await self._complete(
             Complete(
                 tenant=ask.tenant,
@@ -25,15 +25,33 @@ class ModelAgent:
                 step=ask.step,
                 agent=self.name,
                 services=self._order,
-                messages=(ChatMessage(role="system", content=self._spec.prompt), user),
-                temperature=self._spec.temperature,
-                max_tokens=self._spec.max_tokens,
+                messages=(ChatMessage(role="system", content=self._spec.prompt), *conversation(ask.history), user),
+                temperature=self._spec.temperature if ask.temperature is None else ask.temperature,
+                max_tokens=ask.max_tokens or self._spec.max_tokens,
+                json_schema=ask.json_schema,
                 max_cost_usd=ask.max_cost_usd,
                 deadline_at=ask.deadline_at,
             )
         )
         text = completion.text.strip() if completion.text is not None else None
-        return Answer(agent=self.name, step=ask.step, text=text, calls=completion.calls, problem=completion.problem)
+        return Answer(
+            agent=self.name,
+            step=ask.step,
+            text=text,
+            finish_reason=completion.finish_reason,
+            calls=completion.calls,
+            problem=completion.problem,
+        )
+
+
+def question(prompt: str, inputs: tuple[Input, ...]) -> ChatMessage:
+    """What is asked now, with the inputs in it."""
+    return ChatMessage(role="user", content=_with_inputs(prompt, inputs), images=_images(inputs))
+
+
+def conversation(history: tuple[Turn, ...]) -> tuple[ChatMessage, ...]:
+    """What was said before."""
+    return tuple(ChatMessage(role=turn.role, content=turn.content) for turn in history)
 
 
 def _with_inputs(prompt: str, inputs: tuple[Input, ...]) -> str:

@@ -1,17 +1,22 @@
-"""The catalogue: which services and agents there are, who may serve whom, at what price. Data, read once."""
+"""The catalogue: which services, agents and profiles of work there are, who may serve whom, at what price. Data, read once."""
 
 from actors.catalogue.availability import key_variable, unavailable_because
 from actors.catalogue.catalogue import Catalogue, Routing, load
 from actors.catalogue.prices import context_of, cost_usd, price_of, supports_images
+from actors.catalogue.profiles import Profile, load_profiles, match, profile_for
 
 __all__ = [
     "Catalogue",
+    "Profile",
     "Routing",
     "context_of",
     "cost_usd",
     "key_variable",
     "load",
+    "load_profiles",
+    "match",
     "price_of",
+    "profile_for",
     "supports_images",
     "unavailable_because",
 ]

@@ -1,15 +1,16 @@
-"""The catalogue: services, agents and routing, read from our two files and the user's overlay on top."""
+"""The catalogue: services, agents, profiles and routing, read from our three files and the user's overlay on top."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from actors.catalogue.document import read
+from actors.catalogue.document import mapping, named, read
 from actors.catalogue.entry import NOT_A_KEY, dotted, entry, nearest
-from bus.subjects import token
+from actors.catalogue.profiles import PROFILES, Profile, lay_over
 from schemas.agent import AgentSpec
 from schemas.errors import ConfigError, NotFound
 from schemas.message import Strict
@@ -18,6 +19,7 @@ from schemas.service import NO_KEY_NEEDED, ServiceSpec
 _ACTORS = Path(__file__).parent.parent
 SERVICES = _ACTORS / "gateway" / "services.yaml"
 AGENTS = _ACTORS / "agents" / "agents.yaml"
+SECTIONS = ("services", "agents", "profiles", "routing")
 
 NOT_ROUTED = "not in routing.services"
 
@@ -39,6 +41,8 @@ class Catalogue:
     routing: Routing
     own_agents: frozenset[str] = frozenset()
     """Agents whose order of services the overlay states: new ones, and built-in ones that it gives another order."""
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    """Kinds of work, and what counts for each."""
 
     def order_for(self, agent: str | Sequence[str]) -> tuple[str, ...]:
         """The order in which services may serve.
@@ -82,30 +86,33 @@ class Catalogue:
 
 
 def load(overlay: Path | None = None) -> Catalogue:
-    """Our own services and agents, with the overlay laid over them.
+    """Our own services, agents and profiles, with the overlay laid over them.
 
     An entry with the name of one that is there replaces the fields it names, each as a whole; a new name adds.
 
     Raises:
         ConfigError: a file cannot be read or an entry breaks a rule; names the file, the dotted key and the rule.
     """
-    files = [SERVICES, AGENTS] if overlay is None else [SERVICES, AGENTS, overlay]
+    ours = [SERVICES, AGENTS, PROFILES]
     services: dict[str, ServiceSpec] = {}
     agents: dict[str, AgentSpec] = {}
     routing: Routing | None = None
     own_agents: frozenset[str] = frozenset()
-    for file in files:
+    profiles: dict[str, Profile] = {}
+    for file in ours if overlay is None else [*ours, overlay]:
         layer = _Layer.of(file)
         for name, fields in layer.services.items():
             services[name] = _service(name, fields, services, layer.file)
+        _check_dependencies(layer.services, services, layer.file)
         for name, fields in layer.agents.items():
             agents[name] = _agent(name, fields, agents, services, layer.file)
+        profiles = lay_over(profiles, layer.profiles, layer.file)
         if routing is None or layer.routing:
             routing = _routing(layer.routing, routing, services, layer.file)
         if file is overlay:
             own_agents = frozenset(name for name, fields in layer.agents.items() if "services" in fields)
     assert routing is not None
-    return Catalogue(services, agents, routing, own_agents)
+    return Catalogue(services, agents, routing, own_agents, profiles)
 
 
 @dataclass(frozen=True)
@@ -115,40 +122,18 @@ class _Layer:
     file: str
     services: dict[str, dict[Any, Any]]
     agents: dict[str, dict[Any, Any]]
+    profiles: dict[str, dict[Any, Any]]
     routing: dict[Any, Any]
 
     @classmethod
     def of(cls, path: Path) -> "_Layer":
         document, file = read(path), str(path)
         for key in document:
-            if key not in ("services", "agents", "routing"):
-                rule = f"unknown key; {nearest(key, ('services', 'agents', 'routing'))}"
-                raise ConfigError(file, dotted("", [key]), rule)
-        sections = {key: _mapping(document.get(key), file, key) for key in ("services", "agents", "routing")}
-        for key in ("services", "agents"):
-            for name, fields in sections[key].items():
-                _check_name(name, file, key)
-                if not isinstance(fields, dict):
-                    raise ConfigError(file, f"{key}.{name}", "must be a mapping")
-        return cls(file, **sections)
-
-
-def _mapping(section: Any, file: str, key: str) -> dict[Any, Any]:
-    if section is None:
-        return {}
-    if not isinstance(section, dict):
-        raise ConfigError(file, key, "must be a mapping")
-    return section
-
-
-def _check_name(name: object, file: str, section: str) -> None:
-    """A name becomes part of a subject."""
-    if not isinstance(name, str):
-        raise ConfigError(file, dotted(section, [name]), "a name must be text; put it in quotes")
-    try:
-        token(name)
-    except ValueError as error:
-        raise ConfigError(file, dotted(section, [name]), str(error)) from None
+            if key not in SECTIONS:
+                raise ConfigError(file, dotted("", [key]), f"unknown key; {nearest(key, SECTIONS)}")
+        sections = {key: mapping(document.get(key), file, key) for key in SECTIONS}
+        entries = {key: named(sections[key], file, key) for key in ("services", "agents", "profiles")}
+        return cls(file, **entries, routing=sections["routing"])
 
 
 def _service(name: str, fields: Mapping[Any, Any], known: Mapping[str, ServiceSpec], file: str) -> ServiceSpec:
@@ -159,6 +144,27 @@ def _service(name: str, fields: Mapping[Any, Any], known: Mapping[str, ServiceSp
     if spec.api_key_env is not None and _looks_like_a_key(spec.api_key_env):
         raise ConfigError(file, f"{key}.api_key_env", NOT_A_KEY)
     return spec
+
+
+def _check_dependencies(stated: Iterable[str], services: Mapping[str, ServiceSpec], file: str) -> None:
+    """Each dependency is there, and none leads back to where it came from.
+
+    Args:
+        stated: the services that the file has entries for; without them there was no cycle.
+    """
+    for name in stated:
+        for index, other in enumerate(services[name].depends_on):
+            if other not in services:
+                rule = f"there is no service {other[:128]!r}; {nearest(other, services)}"
+                raise ConfigError(file, f"services.{name}.depends_on.{index}", rule)
+    try:
+        TopologicalSorter({name: spec.depends_on for name, spec in services.items()}).prepare()
+    except CycleError as error:
+        # The way round begins and ends with the same service, and runs from what is needed to who needs it.
+        way: list[str] = error.args[1][:0:-1]
+        first = next(place for place, name in enumerate(way) if name in stated)
+        way = [*way[first:], *way[:first], way[first]]
+        raise ConfigError(file, f"services.{way[0]}.depends_on", f"needs itself: {' -> '.join(way)}") from None
 
 
 def _agent(

@@ -7,6 +7,8 @@ import yaml
 from yaml.constructor import ConstructorError
 from yaml.nodes import MappingNode, Node, ScalarNode
 
+from actors.catalogue.entry import dotted
+from bus.subjects import token
 from schemas.errors import ConfigError
 
 _NOT_PLAIN = ("binary", "omap", "pairs", "set")
@@ -72,8 +74,40 @@ def read(path: Path) -> dict[Any, Any]:
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise ConfigError(file, "", "must be a mapping with services, agents or routing in it")
+        raise ConfigError(file, "", "must be a mapping with services, agents, profiles or routing in it")
     return document
+
+
+def mapping(section: Any, file: str, key: str) -> dict[Any, Any]:
+    """A section as a mapping; one with nothing in it is an empty one.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        raise ConfigError(file, key, "must be a mapping")
+    return section
+
+
+def named(section: dict[Any, Any], file: str, key: str) -> dict[str, dict[Any, Any]]:
+    """A section whose entries have names, each of which may become part of a subject.
+
+    Raises:
+        ConfigError: a name that cannot, or an entry that is no mapping.
+    """
+    for name, fields in section.items():
+        where = dotted(key, [name])
+        if not isinstance(name, str):
+            raise ConfigError(file, where, "a name must be text; put it in quotes")
+        try:
+            token(name)
+        except ValueError as error:
+            raise ConfigError(file, where, str(error)) from None
+        if not isinstance(fields, dict):
+            raise ConfigError(file, where, "must be a mapping")
+    return section
 
 
 def _parse(text: str) -> Any:

@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from actors.catalogue.availability import EMBEDDED, on_own_machine, provider_of
-from schemas.service import Price, ServiceSpec
+from schemas.service import Price, ServiceKind, ServiceSpec
 
 TABLE = "model_prices_and_context_window_backup.json"
 HERE = Price(input_per_mtok=0, output_per_mtok=0, source="runs on this machine")
 
-_MODES = {"chat": frozenset({"chat", "completion", "responses"}), "embeddings": frozenset({"embedding"})}
+_WRITES = frozenset({"chat", "completion", "responses"})
+_MODES: dict[ServiceKind, frozenset[str]] = {
+    "chat": _WRITES,
+    "embeddings": frozenset({"embedding"}),
+    "image": frozenset({"image_generation"}),
+    "design": _WRITES,
+    "agent": _WRITES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,7 @@ class _Entry:
     input_usd: float | None
     """For one token."""
     output_usd: float | None
+    """For one token; of a picture where pictures are what comes out."""
     context_tokens: int | None
     images: bool | None
 
@@ -52,7 +60,7 @@ def price_of(name: str, spec: ServiceSpec) -> tuple[Price | None, str | None]:
     given, taken = listed.input_usd, listed.output_usd
     if spec.kind == "embeddings":
         taken = taken or 0.0  # no output, so nothing to charge for
-    free = given == 0 or (taken == 0 and spec.kind == "chat")
+    free = given == 0 or (taken == 0 and spec.kind != "embeddings")
     if given is None or taken is None or (free and not on_own_machine(spec)):
         return None, f"litellm's table has a zero or nothing as the price of {spec.model}; {remedy}"
     return Price(input_per_mtok=_per_mtok(given), output_per_mtok=_per_mtok(taken), source=_source()), None
@@ -104,11 +112,12 @@ def _table() -> dict[str, _Entry]:
 
 def _entry(fields: dict[str, Any]) -> _Entry:
     mode, images, context = fields.get("mode"), fields.get("supports_vision"), fields.get("max_input_tokens")
+    output = "output_cost_per_image_token" if mode == "image_generation" else "output_cost_per_token"
     return _Entry(
         provider=str(fields.get("litellm_provider")),
         mode=mode if isinstance(mode, str) else None,
         input_usd=_usd(fields.get("input_cost_per_token")),
-        output_usd=_usd(fields.get("output_cost_per_token")),
+        output_usd=_usd(fields.get(output)),
         context_tokens=context if isinstance(context, int) and context > 0 else None,
         images=images if isinstance(images, bool) else None,
     )

@@ -13,9 +13,10 @@ from bus.client import Endpoint
 from bus.codec import decode
 from bus.consumer import Puller
 from bus.streams import COORDINATORS
-from bus.subjects import AgentAsk, TaskCommand
+from bus.subjects import AgentAsk, ModelsComplete, TaskCommand
 from bus.tasklog import TaskLog
 from schemas.agent import Answer, Ask
+from schemas.completion import Complete, Completion
 from schemas.errors import DecodeError, DevSkyyError
 from schemas.event import Accepted, Command
 
@@ -37,6 +38,7 @@ class CoordinatorActor(Actor):
             ask=self._ask,
             abort=self.bus.abort,
             journal=Journal(self.bus),
+            complete=self._complete,
         )
         self._puller = Puller(
             self.bus,
@@ -56,6 +58,10 @@ class CoordinatorActor(Actor):
 
     async def _ask(self, ask: Ask, agent: str) -> Answer:
         return await self.bus.ask(AgentAsk(agent), ask, Answer, deadline=ask.deadline_at, work=ask.task_id)
+
+    async def _complete(self, ask: Complete) -> Completion:
+        caller = ModelsComplete(ask.agent)
+        return await self.bus.ask(caller, ask, Completion, deadline=ask.deadline_at, work=ask.task_id)
 
     async def _on_accepted(self, msg: Msg) -> None:
         accepted = await self._accepted(msg)

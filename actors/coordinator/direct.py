@@ -1,13 +1,21 @@
-"""The direct shape: one agent, one step."""
+"""The direct shape: one agent, or one service as it is; one step."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from actors.agents.agent import conversation, question
 from schemas.agent import Answer, Ask
+from schemas.completion import Complete, Completion
 from schemas.event import Accepted
 from schemas.task import TaskRequest
 
 STEP = "direct"
+DEFAULT_MAX_TOKENS = 1024
+
+Asks = Callable[[Ask, str], Awaitable[Answer]]
+"""Ask the agent of that name."""
+Completes = Callable[[Complete], Awaitable[Completion]]
+"""Ask the gateway."""
 
 
 @dataclass(frozen=True)
@@ -19,19 +27,55 @@ class Work:
     team: tuple[str, ...]
 
 
-async def direct(work: Work, ask: Callable[[Ask, str], Awaitable[Answer]]) -> Answer:
-    """Ask the one agent. The step's name never changes, so a second owner gets the first one's answer.
+async def direct(work: Work, ask: Asks, complete: Completes) -> Answer:
+    """Ask the one agent, or the one service that the caller named.
+
+    The step's name never changes, so a second owner gets the first one's answer.
 
     Raises:
-        DevSkyyError: the agent could not be asked in time.
+        DevSkyyError: nobody could be asked in time.
     """
-    question = Ask(
+    request = work.request
+    if request.service is not None:
+        return await _service(work, request.service, complete)
+    step = Ask(
         tenant=work.accepted.tenant,
         task_id=work.accepted.task_id,
         step=STEP,
-        prompt=work.request.prompt,
-        inputs=work.request.inputs,
-        max_cost_usd=work.request.max_cost_usd,
+        prompt=request.prompt,
+        inputs=request.inputs,
+        history=request.history,
+        temperature=request.temperature,
+        max_tokens=request.max_tokens,
+        json_schema=request.json_schema,
+        max_cost_usd=request.max_cost_usd,
         deadline_at=work.accepted.deadline_at,
     )
-    return await ask(question, work.team[0])
+    return await ask(step, work.team[0])
+
+
+async def _service(work: Work, service: str, complete: Completes) -> Answer:
+    request = work.request
+    completion = await complete(
+        Complete(
+            tenant=work.accepted.tenant,
+            task_id=work.accepted.task_id,
+            step=STEP,
+            agent=work.team[0],
+            services=(service,),
+            messages=(*conversation(request.history), question(request.prompt, request.inputs)),
+            temperature=request.temperature,
+            max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
+            json_schema=request.json_schema,
+            max_cost_usd=request.max_cost_usd,
+            deadline_at=work.accepted.deadline_at,
+        )
+    )
+    return Answer(
+        agent=work.team[0],
+        step=STEP,
+        text=completion.text,
+        finish_reason=completion.finish_reason,
+        calls=completion.calls,
+        problem=completion.problem,
+    )

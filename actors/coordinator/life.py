@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import structlog
 
 from actors.catalogue import Catalogue, cost_usd, price_of
-from actors.coordinator.classifier import choose, classify
-from actors.coordinator.direct import Work, direct
+from actors.coordinator.classifier import Classification, choose, classify
+from actors.coordinator.direct import Asks, Completes, Work, direct
 from actors.coordinator.staffing import pick_agent
 from bus.tasklog import Logged, OwnedTask, TaskLog, WrongLastSequence
-from schemas.agent import Answer, Ask
-from schemas.errors import BadInput, Cancelled, DeadlineExceeded, DevSkyyError, Fenced, NotFound
+from schemas.agent import Answer
+from schemas.errors import BadInput, Cancelled, DeadlineExceeded, DevSkyyError, Fenced, InvalidRequest, NotFound
 from schemas.event import TERMINAL, Accepted, CancelledEvent, Claimed, Command, Completed, Failed, TaskEvent
 from schemas.message import now
 from schemas.problem import Problem
@@ -25,12 +25,10 @@ from schemas.task import BUILT_TIERS, SHAPE_OF, TaskRequest
 
 log = structlog.get_logger()
 
+NOBODY = "none"
+"""Stands for the agent where a service answers as it is."""
 SETTLE_S = 3.0
 """How long a stopped task waits for its calls to say what they spent."""
-
-Asks = Callable[[Ask, str], Awaitable[Answer]]
-"""Ask the agent of that name."""
-
 
 class Calls(Protocol):
     async def calls_of(self, tenant: str, task_id: str) -> tuple[Call, ...]: ...
@@ -59,9 +57,10 @@ class Lives:
         ask: Asks,
         abort: Callable[[str], Awaitable[None]],
         journal: Calls,
+        complete: Completes,
     ) -> None:
         self._owner, self._tasks, self._catalogue = owner, tasks, catalogue
-        self._ask, self._abort, self._journal = ask, abort, journal
+        self._ask, self._abort, self._journal, self._complete = ask, abort, journal, complete
         self._running: dict[tuple[str, str], _Running] = {}
 
     async def command(self, tenant: str, task_id: str, command: Command) -> None:
@@ -119,9 +118,12 @@ class Lives:
             return
         await owned.append(claimed)
         work = Work(owned.accepted, request, claimed.agents)
-        outcome = await self._within(owned.accepted.deadline_at, running, direct(work, self._ask), request.timeout_s)
+        outcome: Answer | DevSkyyError = Cancelled("the task", running.reason)
+        if not running.cancelled.is_set():  # cancelled before it was claimed: nobody is asked any more
+            shape = direct(work, self._ask, self._complete)
+            outcome = await self._within(owned.accepted.deadline_at, running, shape, request.timeout_s)
         if isinstance(outcome, Answer) and outcome.problem is None:
-            await self._end(owned, delivery, None, outcome.calls, outcome.text)
+            await self._end(owned, delivery, None, outcome.calls, outcome)
             return
         error: DevSkyyError
         if isinstance(outcome, DevSkyyError):
@@ -137,7 +139,7 @@ class Lives:
     def _plan(self, owned: OwnedTask, request: TaskRequest, delivery: int) -> Claimed:
         seen = classify(request)
         tier, why = choose(seen, request.tier, BUILT_TIERS)
-        agent, because = pick_agent(seen.domains, request.capabilities, self._catalogue.agents)
+        agent, because = self._staff(request, seen)
         return Claimed(
             **owned.next_fields,
             epoch=delivery,
@@ -148,6 +150,20 @@ class Lives:
             reasons=(*why, *because),
             features={"difficulty": seen.difficulty, "domains": list(seen.domains), **seen.features},
         )
+
+    def _staff(self, request: TaskRequest, seen: Classification) -> tuple[str, tuple[str, ...]]:
+        """Who does it, and why."""
+        if request.service is not None:
+            if request.service not in self._catalogue.services:
+                raise InvalidRequest("service", f"there is no service {request.service!r}")
+            if not self._catalogue.order_for((request.service,)):
+                raise InvalidRequest("service", f"routing.services does not let {request.service!r} serve")
+            return NOBODY, (f"its caller named the service {request.service!r}",)
+        if request.agent is not None:
+            if request.agent not in self._catalogue.agents:
+                raise InvalidRequest("agent", f"there is no agent {request.agent!r}")
+            return request.agent, ("its caller named the agent",)
+        return pick_agent(seen.domains, request.capabilities, self._catalogue.agents)
 
     async def _within(
         self, deadline: datetime, running: _Running, shape: Awaitable[Answer], timeout_s: float
@@ -187,7 +203,7 @@ class Lives:
             await asyncio.sleep(0.1)
 
     async def _end(
-        self, owned: OwnedTask, epoch: int, error: DevSkyyError | None, calls: tuple[Call, ...], answer: str | None
+        self, owned: OwnedTask, epoch: int, error: DevSkyyError | None, calls: tuple[Call, ...], answer: Answer | None
     ) -> None:
         fields: dict[str, Any] = owned.next_fields
         before = project(owned.events)
@@ -196,7 +212,8 @@ class Lives:
         task = before.model_copy(
             update={
                 "status": status,
-                "answer": answer,
+                "answer": answer.text if answer else None,
+                "finish_reason": answer.finish_reason if answer else None,
                 "finished_at": fields["at"],
                 "quality": self._quality(owned.accepted) if error is None else None,
                 "receipt": self._receipt(calls, wall_ms),

@@ -237,34 +237,54 @@ class LitellmProvider:
             )
         except Exception as error:
             raise self._failure(attempt.service, error) from None
-        usage = answer.get("usage") or {}
-        choice = answer.choices[0]
-        text = choice.message.content
-        if not text:
+        try:
+            usage = answer.get("usage") or {}
+            choice = answer.choices[0]
+            text = choice.message.content
+        except (AttributeError, IndexError, KeyError, TypeError):
+            raise UpstreamError(attempt.service, "no chat completion", again=True, spent=None) from None
+        if not text or not text.strip():
             raise UpstreamError(attempt.service, "an empty answer", again=True, spent=None)
         return Served(
-            text=text,
-            model=str(answer.model or ""),
+            text=_safe(text, None),
+            model=_safe(answer.model or "", None),
             finish_reason=choice.finish_reason,
-            prompt_tokens=_count(usage.get("prompt_tokens")),
-            completion_tokens=_count(usage.get("completion_tokens")),
+            # litellm says 0 where the provider said nothing; a question and its answer are never without tokens.
+            prompt_tokens=_count(usage.get("prompt_tokens")) or None,
+            completion_tokens=_count(usage.get("completion_tokens")) or None,
         )
 
     @staticmethod
     def _failure(service: str, error: Exception) -> UpstreamError:
-        """litellm's errors all carry an HTTP status; one without reached no provider's answer."""
-        status = getattr(error, "status_code", None)
-        if not isinstance(status, int):
-            return UpstreamError(service, type(error).__name__, again=False, spent=None)
-        headers = getattr(getattr(error, "response", None), "headers", {}) or {}
-        timed_out = type(error).__name__ == "Timeout"
+        """What litellm's error means. It makes up a status of 500 for whatever it cannot explain, a broken connection
+        and an unreadable 200 among them; the provider's own headers come only with a status of the provider's own."""
+        kind, status = type(error).__name__, getattr(error, "status_code", None)
+        if _unreached(error):
+            return UpstreamError(service, f"cannot be reached ({kind})", again=True)
+        if kind == "Timeout":
+            return UpstreamError(service, "no answer in time", again=False, spent=None)
+        if status is None:
+            return UpstreamError(service, kind, again=False, spent=None)
+        headers = getattr(error, "litellm_response_headers", None) or {}
+        is_own = isinstance(status, int) and status >= 500 and bool(headers) and kind != "APIConnectionError"
+        if not (is_own or (isinstance(status, int) and 400 <= status < 500)):
+            return UpstreamError(service, f"no usable answer ({kind})", again=True, spent=None)
         return UpstreamError(
             service,
-            "no answer in time" if timed_out else f"HTTP {status} {type(error).__name__}",
-            again=not timed_out and (status == 429 or status >= 500),
+            f"HTTP {status} {kind}",
+            again=status in (408, 409, 425, 429) or status >= 500,
             retry_after_s=retry_after_s(headers.get("retry-after")),
-            spent=None if timed_out else False,
         )
+
+
+def _unreached(error: BaseException) -> bool:
+    """Whether there was no connection at all, as an error's causes tell."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if type(cause).__name__ in ("ConnectError", "ConnectTimeout"):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _litellm() -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from schemas.completion import ChatMessage, Generate, Generated
-from schemas.errors import StartError, UpstreamError
+from schemas.errors import InvalidRequest, StartError, UpstreamError
 from schemas.service import LOCAL
 
 MODEL = "smollm2-135m-instruct"
@@ -119,6 +119,13 @@ class EmbeddedEmbeddings:
         self._model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
 
     async def embed(self, texts: tuple[str, ...]) -> tuple[tuple[float, ...], ...]:
-        """One vector of unit length for each text, shape (texts, 256)."""
+        """One vector of unit length for each text, shape (texts, 256).
+
+        Raises:
+            InvalidRequest: a text is empty, which has no direction.
+        """
+        for place, text in enumerate(texts):
+            if not text:
+                raise InvalidRequest(f"texts.{place}", "is empty; there is nothing to embed")
         vectors = await asyncio.to_thread(self._model.embed, list(texts), norm=True)
         return tuple(tuple(float(x) for x in row) for row in vectors)

@@ -157,7 +157,8 @@ class Supervisor:
                     await self._doors_open()
 
     async def _doors_open(self) -> None:
-        url = f"http://127.0.0.1:{self._settings.http_port}/health/ready"
+        assert self._state is not None
+        url = f"{self._state.http}/health/ready"
         async with httpx.AsyncClient(timeout=2) as http:
             while True:
                 with contextlib.suppress(httpx.HTTPError):
@@ -207,7 +208,8 @@ class Supervisor:
                     dumb_since = await self._revive_jetstream(dumb_since)
 
     async def _http_answers(self) -> bool:
-        url = f"http://127.0.0.1:{self._settings.http_port}/health/live"
+        assert self._state is not None
+        url = f"{self._state.http}/health/live"
         try:
             async with httpx.AsyncClient(timeout=5) as http:
                 return (await http.get(url)).status_code == 200

@@ -1,7 +1,6 @@
 """litellm as a provider, against the simulator behind a model string that takes an address."""
 
 import asyncio
-import subprocess
 import sys
 from collections.abc import Awaitable, Iterator
 from typing import Any
@@ -12,6 +11,7 @@ from actors.gateway.providers import Attempt, LitellmProvider, Served
 from schemas.completion import ChatMessage
 from schemas.errors import UpstreamError
 from schemas.service import ServiceSpec
+from tests.broker import free_port
 from tests.gateway.doubles import LONG_S
 from tests.simulators.openai import Behaviour, Fault, OpenAISimulator
 
@@ -76,28 +76,84 @@ async def test_a_call_says_what_is_asked(sim: OpenAISimulator, provider: Litellm
     assert (call.body["model"], call.body["max_tokens"], call.body["temperature"]) == ("sim-small", 100, 0.5)
 
 
+async def test_an_answer_in_the_shape_of_a_schema_is_asked_for(sim: OpenAISimulator, provider: LitellmProvider) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    answer = await provider.complete(attempt(sim, json_schema=schema))
+    assert answer.text == '{"a": 0}'
+
+
+async def test_without_usage_tokens_are_unknown_and_not_zero(sim: OpenAISimulator, provider: LitellmProvider) -> None:
+    sim.behaviour = Behaviour(fault="usage_missing")
+    answer = await provider.complete(attempt(sim))
+    assert (answer.prompt_tokens, answer.completion_tokens) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("fault", "reason", "again", "spent"),
     [
         ("429", "HTTP 429", True, False),
         ("500", "HTTP 500", True, False),
         ("hang", "no answer in time", False, None),
-        ("cut", "", True, None),
-        ("malformed", "", True, None),
-        ("html", "", True, None),
-        ("error_in_200", "", True, None),
+        ("cut", "no usable answer", True, None),
+        ("malformed", "no usable answer", True, None),
+        ("html", "no usable answer", True, None),
+        ("error_in_200", "no usable answer", True, None),
         ("empty", "an empty answer", True, None),
-        ("usage_missing", "", True, None),
     ],
 )
 async def test_a_fault_says_whether_another_try_may_help_and_whether_it_may_have_cost(
     sim: OpenAISimulator, provider: LitellmProvider, fault: Fault, reason: str, again: bool, spent: bool | None
 ) -> None:
+    # Given a provider with that fault
+    sim.behaviour = Behaviour(fault=fault)
     before = len(sim.calls)
-    sim.behaviour = Behaviour(fault=fault, retry_after_s=7.0)
-    try:
-        r = await provider.complete(attempt(sim, timeout_s=0.5 if fault == "hang" else LONG_S))
-        print("RESULT", fault, r)
-    except BaseException as e:
-        print("RESULT", fault, type(e), e, getattr(e, "args", None))
-    print("CALLS", len(sim.calls) - before)
+    # When it is called
+    error = await failure(provider.complete(attempt(sim, timeout_s=0.5 if fault == "hang" else LONG_S)))
+    # Then the error says what is known, and litellm has not tried again by itself
+    assert error.service == "simulated"
+    assert error.reason.startswith(reason)
+    assert (error.again, error.spent) == (again, spent)
+    assert len(sim.calls) == before + 1
+
+
+async def test_a_provider_that_is_too_busy_says_when_to_come_again(
+    sim: OpenAISimulator, provider: LitellmProvider
+) -> None:
+    sim.behaviour = Behaviour(fault="429", retry_after_s=7.0)
+    assert (await failure(provider.complete(attempt(sim)))).retry_after_s == 7.0
+
+
+async def test_a_provider_that_is_not_there_was_not_paid(sim: OpenAISimulator, provider: LitellmProvider) -> None:
+    spec = ServiceSpec(model="hosted_vllm/sim-small", api_base=f"http://127.0.0.1:{free_port()}/v1")
+    error = await failure(provider.complete(attempt(sim, spec=spec)))
+    assert error.reason.startswith("cannot be reached")
+    assert (error.again, error.spent) == (True, False)
+
+
+async def test_what_litellm_itself_refuses_was_not_paid(sim: OpenAISimulator, provider: LitellmProvider) -> None:
+    error = await failure(provider.complete(attempt(sim, spec=ServiceSpec(model="nobody/knows"))))
+    assert (error.again, error.spent) == (False, False)
+
+
+async def test_cancelling_a_call_closes_its_connection(sim: OpenAISimulator, provider: LitellmProvider) -> None:
+    # Given a call under way
+    sim.behaviour = Behaviour(fault="hang")
+    before = sim.cut_by_client
+    called = asyncio.create_task(provider.complete(attempt(sim)))
+    await asyncio.to_thread(sim.wait_until, lambda: sim.open == 1, LONG_S)
+    # When it is cancelled
+    called.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await called
+    # Then the provider sees its client leave
+    await asyncio.to_thread(sim.wait_until, lambda: sim.cut_by_client == before + 1, LONG_S)
+
+
+async def test_the_gateways_module_leaves_litellm_unimported() -> None:
+    # Given a fresh interpreter
+    code = "import sys, actors.gateway.actor; print('litellm' in sys.modules)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    # When it imports the gateway's actor
+    out, _ = await process.communicate()
+    # Then it has not paid litellm's 2.3 s and 170 MB
+    assert (process.returncode, out.strip()) == (0, b"False")

@@ -1,0 +1,78 @@
+"""The application over a real broker, called without a network; its lifespan runs around each test."""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from fastapi import FastAPI
+
+from bus.tasklog import OwnedTask, TaskLog
+from schemas.event import Claimed, Completed
+from schemas.projection import project
+from schemas.settings import DEFAULT_TENANT, Settings
+from serve.app import make_app
+from tests.broker import Broker, broker, bus, tasks
+
+__all__ = ["broker", "bus", "tasks"]
+
+
+@pytest.fixture(autouse=True)
+def _own_logs() -> Iterator[None]:
+    """The application logs into its home; what follows must not."""
+    yield
+    for handler in (logger := logging.getLogger("devskyy")).handlers[:]:
+        logger.removeHandler(handler)
+        handler.close()
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+@pytest.fixture
+def settings(broker: Broker, tmp_path: Path) -> Settings:
+    home = tmp_path / "http-home"
+    home.mkdir()
+    return Settings(home=home, nats_url=broker.url, database_url=None, config=None)
+
+
+@pytest.fixture
+async def app(settings: Settings, tasks: TaskLog) -> AsyncIterator[FastAPI]:
+    app = make_app(settings)
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=("127.0.0.1", 50000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://platform", timeout=30) as client:
+        yield client
+
+
+def problem(reply: httpx.Response) -> dict[str, Any]:
+    """The problem that an error is, checked for its shape."""
+    assert reply.headers["content-type"] == "application/problem+json"
+    body = dict(reply.json())
+    assert body["status"] == reply.status_code
+    assert body["type"].startswith("urn:devskyy:problem:")
+    assert body["title"]
+    assert body["detail"]
+    return body
+
+
+async def claim(tasks: TaskLog, task_id: str) -> OwnedTask:
+    """Take a task as a coordinator does."""
+    owned = OwnedTask(tasks, await tasks.read(DEFAULT_TENANT, task_id))
+    await owned.append(
+        Claimed(**owned.next_fields, epoch=1, owner="test", tier="simple", shape="direct", agents=("writing",))
+    )
+    return owned
+
+
+async def complete(owned: OwnedTask, answer: str = "Hello.") -> None:
+    fields = owned.next_fields
+    ended = {"status": "completed", "answer": answer, "finished_at": fields["at"]}
+    await owned.append(Completed(**fields, epoch=1, task=project(owned.events).model_copy(update=ended)))

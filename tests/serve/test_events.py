@@ -1,0 +1,209 @@
+"""A task's events as server-sent events: framing, resuming, following, heartbeats, leaving."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from bus.tasklog import TaskLog
+from schemas.event import TASK_EVENT
+from schemas.settings import DEFAULT_TENANT
+from schemas.task import TaskRequest
+from tests.broker import until
+from tests.serve.conftest import claim, complete, problem
+
+LONG_S = 30.0
+
+
+class Stream:
+    """A reader of one response while it is being written; httpx's own transport would wait for its end."""
+
+    def __init__(self, app: FastAPI, path: str, headers: dict[str, str]) -> None:
+        self.status = 0
+        self.body = b""
+        self._left = asyncio.Event()
+        self._asked = False
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": b"",
+            "headers": [(k.lower().encode(), v.encode()) for k, v in headers.items()],
+            "client": ("127.0.0.1", 50000),
+            "server": ("127.0.0.1", 80),
+        }
+        self.answering = asyncio.create_task(app(scope, self._receive, self._send))
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if self._left.is_set():
+            raise OSError("the reader has left")
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        self.body += message.get("body", b"")
+
+    def has(self, text: str) -> Callable[[], bool]:
+        return lambda: text.encode() in self.body
+
+    async def leave(self) -> None:
+        self._left.set()
+        await asyncio.wait({self.answering}, timeout=LONG_S)
+
+
+Read = Callable[..., Awaitable[Stream]]
+
+
+@pytest.fixture
+async def read(app: FastAPI) -> AsyncIterator[Read]:
+    """Starts to read a task's events."""
+    streams: list[Stream] = []
+
+    async def start(task_id: str, **headers: str) -> Stream:
+        streams.append(Stream(app, f"/api/v1/tasks/{task_id}/events", headers))
+        return streams[-1]
+
+    yield start
+    for stream in streams:
+        await stream.leave()
+
+
+@pytest.fixture
+async def task_id(tasks: TaskLog) -> str:
+    task, _ = await tasks.accept(TaskRequest(prompt="Say hello.\nTwice."), DEFAULT_TENANT)
+    return task.task_id
+
+
+def events_of(text: str) -> list[tuple[int, str, dict[str, Any]]]:
+    """Id, name and data of each event; whatever is no event must be a heartbeat."""
+    found = []
+    assert text.endswith("\n\n")
+    for block in text.removesuffix("\n\n").split("\n\n"):
+        if block == ": heartbeat":
+            continue
+        id_, event, data = block.split("\n")
+        fields = json.loads(data.removeprefix("data: "))
+        found.append((int(id_.removeprefix("id: ")), event.removeprefix("event: "), fields))
+    return found
+
+
+# -- so far --------------------------------------------------------------------------------------------------------
+
+
+async def test_events_are_framed_with_id_name_and_data(http: httpx.AsyncClient, tasks: TaskLog, task_id: str) -> None:
+    # Given a task that has ended
+    owned = await claim(tasks, task_id)
+    await complete(owned)
+    # When its events are read
+    reply = await http.get(f"/api/v1/tasks/{task_id}/events")
+    # Then each is one block, its id its number, its data the whole event on one line
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    assert reply.headers["cache-control"] == "no-store"
+    found = events_of(reply.text)
+    assert [(id_, name) for id_, name, _ in found] == [(1, "accepted"), (2, "claimed"), (3, "completed")]
+    assert [TASK_EVENT.validate_python(data) for _, _, data in found] == owned.events
+    assert found[-1][2]["task"]["answer"] == "Hello."
+
+
+async def test_without_following_only_what_there_is_comes(http: httpx.AsyncClient, task_id: str) -> None:
+    reply = await http.get(f"/api/v1/tasks/{task_id}/events?follow=false")
+    assert [name for _, name, _ in events_of(reply.text)] == ["accepted"]
+
+
+@pytest.mark.parametrize(("query", "headers"), [("", {"Last-Event-ID": "2"}), ("?after=2", {})])
+async def test_a_reader_resumes_after_the_last_event_it_knows(
+    http: httpx.AsyncClient, tasks: TaskLog, task_id: str, query: str, headers: dict[str, str]
+) -> None:
+    await complete(await claim(tasks, task_id))
+    reply = await http.get(f"/api/v1/tasks/{task_id}/events{query}", headers=headers)
+    assert [id_ for id_, _, _ in events_of(reply.text)] == [3]
+
+
+async def test_a_reader_that_knows_all_of_an_ended_task_gets_nothing_more(
+    http: httpx.AsyncClient, tasks: TaskLog, task_id: str
+) -> None:
+    await complete(await claim(tasks, task_id))
+    reply = await http.get(f"/api/v1/tasks/{task_id}/events", headers={"Last-Event-ID": "3"})
+    assert (reply.status_code, reply.text) == (200, "")
+
+
+@pytest.mark.parametrize("given", ["nine", "-1", "1.5", "0x1", "\u00b2".encode("latin-1"), "9" * 5000])
+async def test_an_event_number_that_is_none_is_refused(http: httpx.AsyncClient, task_id: str, given: str) -> None:
+    found = problem(await http.get(f"/api/v1/tasks/{task_id}/events", headers={"Last-Event-ID": given}))
+    assert (found["status"], found["errors"][0]["field"]) == (422, "Last-Event-ID")
+
+
+# -- followed ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_follower_hears_each_event_as_it_happens_until_the_end(
+    read: Read, tasks: TaskLog, task_id: str
+) -> None:
+    # Given a reader of a task that has just been accepted
+    stream = await read(task_id)
+    await until(stream.has("event: accepted"))
+    # When it is claimed, and then done
+    owned = await claim(tasks, task_id)
+    await until(stream.has("event: claimed"))
+    assert not stream.answering.done()
+    await complete(owned)
+    # Then the reader has each event once, and the stream ends by itself
+    await asyncio.wait_for(stream.answering, LONG_S)
+    assert stream.status == 200
+    assert [id_ for id_, _, _ in events_of(stream.body.decode())] == [1, 2, 3]
+
+
+async def test_between_events_heartbeats_say_that_the_line_is_open(
+    read: Read, tasks: TaskLog, task_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.tasks.HEARTBEAT_S", 0.05)
+    stream = await read(task_id)
+    # Given a task of which nothing is heard for a while
+    await until(lambda: stream.body.count(b": heartbeat\n\n") >= 3)
+    # When it goes on
+    await complete(await claim(tasks, task_id))
+    await asyncio.wait_for(stream.answering, LONG_S)
+    # Then the comments have cost no event
+    assert [name for _, name, _ in events_of(stream.body.decode())] == ["accepted", "claimed", "completed"]
+
+
+async def test_a_reader_that_leaves_leaves_nothing_behind(app: FastAPI, read: Read, task_id: str) -> None:
+    # Given readers of a task that goes on
+    before = app.state.bus.client.num_subscriptions if hasattr(app.state.bus.client, "num_subscriptions") else None
+    assert before is None
+    subscriptions = app.state.bus.client._subs
+    known = set(subscriptions)
+    streams = [await read(task_id) for _ in range(5)]
+    for stream in streams:
+        await until(stream.has("event: accepted"))
+    assert len(set(subscriptions) - known) == 5
+    # When they go away
+    for stream in streams:
+        await stream.leave()
+    # Then nobody listens for them any more
+    await until(lambda: set(subscriptions) == known)
+    assert all(stream.answering.done() for stream in streams)
+
+
+async def test_the_end_of_one_reader_is_not_that_of_another(read: Read, tasks: TaskLog, task_id: str) -> None:
+    leaver, stayer = await read(task_id), await read(task_id)
+    for stream in (leaver, stayer):
+        await until(stream.has("event: accepted"))
+    await leaver.leave()
+    await complete(await claim(tasks, task_id))
+    await asyncio.wait_for(stayer.answering, LONG_S)
+    assert [id_ for id_, _, _ in events_of(stayer.body.decode())] == [1, 2, 3]
