@@ -1,12 +1,14 @@
 """The tasks door: `/api/v1/tasks`."""
 
+import asyncio
+import contextlib
 import re
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Annotated, Any, cast
 
-import anyio
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from bus.subjects import token
 from bus.tasklog import Logged, TaskLog
@@ -19,6 +21,7 @@ from storage import TaskRepository
 
 MAX_WAIT_S = 600.0
 HEARTBEAT_S = 10.0
+_EVENT_ID = re.compile(r"[0-9]{1,18}")
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+(?:\.\d+)?)\"?", re.IGNORECASE)
 
 PROBLEMS: dict[int | str, dict[str, object]] = {
@@ -148,14 +151,28 @@ async def events(
     With `follow=false` only those so far.
     """
     if last_event_id:
-        if not last_event_id.isdigit():
+        if not _EVENT_ID.fullmatch(last_event_id):
             raise InvalidRequest("Last-Event-ID", "is no event number; this door's ids count a task's events from 1")
         after = int(last_event_id)
     log = _log(request)
     past = await log.read(DEFAULT_TENANT, _known(task_id), after)
     stream = _sse(log.follow(DEFAULT_TENANT, task_id, after) if follow else _each(past))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+    return _Closing(stream, media_type="text/event-stream", headers=headers)
+
+
+class _Closing(StreamingResponse):
+    """Closes what it streams from when it ends, however it ends; starlette leaves that to the garbage collector."""
+
+    def __init__(self, content: AsyncGenerator[bytes, None], **how: Any) -> None:
+        super().__init__(content, **how)
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await self._content.aclose()
 
 
 async def _each(past: list[Logged]) -> AsyncIterator[TaskEvent]:
@@ -163,35 +180,42 @@ async def _each(past: list[Logged]) -> AsyncIterator[TaskEvent]:
         yield entry.event
 
 
-async def _sse(followed: AsyncIterator[TaskEvent]) -> AsyncIterator[bytes]:
+async def _sse(followed: AsyncIterator[TaskEvent]) -> AsyncGenerator[bytes, None]:
     """Server-sent events with heartbeats between them.
+
+    The follower runs in a task of its own, not in a task group around the `yield`s: a response that is cancelled at
+    one of these would leave the group's scope in another task than entered it.
 
     Source: WHATWG HTML, section 9.2.6.
     """
-    send, receive = anyio.create_memory_object_stream[TaskEvent](16)
+    heard: asyncio.Queue[TaskEvent | Exception | None] = asyncio.Queue(16)
 
     async def pump() -> None:
-        async with send:
-            async for event in followed:
-                await send.send(event)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(pump)
         try:
-            while True:
-                event: TaskEvent | None = None
-                with anyio.move_on_after(HEARTBEAT_S):
-                    event = await receive.receive()
-                if event is None:
-                    yield b": heartbeat\n\n"
-                    continue
-                data = event.model_dump_json()
-                yield f"id: {event.seq}\nevent: {event.event}\ndata: {data}\n\n".encode()
-        except anyio.EndOfStream:
-            pass
-        finally:
-            group.cancel_scope.cancel()
-            receive.close()
+            async with contextlib.aclosing(cast(AsyncGenerator[TaskEvent, None], followed)):
+                async for event in followed:
+                    await heard.put(event)
+        except Exception as error:
+            await heard.put(error)
+        else:
+            await heard.put(None)
+
+    pumping = asyncio.create_task(pump())
+    try:
+        while True:
+            try:
+                event = await asyncio.wait_for(heard.get(), HEARTBEAT_S)
+            except TimeoutError:
+                yield b": heartbeat\n\n"
+                continue
+            if event is None:
+                return
+            if isinstance(event, Exception):
+                raise event
+            data = event.model_dump_json()
+            yield f"id: {event.seq}\nevent: {event.event}\ndata: {data}\n\n".encode()
+    finally:
+        pumping.cancel()
 
 
 def _json(body: Task | TaskAccepted, status: int, headers: dict[str, str] | None = None) -> JSONResponse:

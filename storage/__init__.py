@@ -1,6 +1,7 @@
 """What is kept in SQL, on SQLite or PostgreSQL: the tables, their migrations, and one repository per table."""
 
+from storage.calls import CallLedger
 from storage.database import Database
 from storage.tasks import TaskRepository
 
-__all__ = ["Database", "TaskRepository"]
+__all__ = ["CallLedger", "Database", "TaskRepository"]

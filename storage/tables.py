@@ -2,7 +2,22 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import JSON, BigInteger, Column, DateTime, Dialect, Double, Index, MetaData, String, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Dialect,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.types import TypeDecorator
 
 
@@ -41,8 +56,40 @@ TASKS = Table(
     Column("tokens", BigInteger),
     Column("seq", BigInteger, nullable=False),
     Column("task", JSON(none_as_null=True)),
+    Column("premium_cost_usd", Double),
+    Column("finished_day", Date),
     # Both engines read an index backwards as fast as forwards, so these serve "newest first".
     Index("tasks_by_age", "tenant", "created_at", "task_id"),
     Index("tasks_by_status_and_age", "tenant", "status", "created_at", "task_id"),
+    Index("tasks_by_day", "tenant", "finished_day"),
 )
-"""One row per task. `seq` is the last event that the row knows; `task` is the whole task, once it has ended."""
+"""One row per task. `seq` is the last event that the row knows; `task` is the whole task, once it has ended.
+
+`finished_day` is in UTC.
+"""
+
+CALLS = Table(
+    "calls",
+    METADATA,
+    Column("tenant", String(128), primary_key=True),
+    Column("task_id", String(128), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("at", Utc, nullable=False),
+    Column("day", Date, nullable=False),
+    Column("step", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("service", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("region", Text),
+    Column("outcome", Text, nullable=False),
+    Column("in_doubt", Boolean, nullable=False),
+    Column("prompt_tokens", BigInteger),
+    Column("completion_tokens", BigInteger),
+    Column("cost_usd", Double),
+    Column("cost_estimated", Boolean, nullable=False),
+    Column("cost_unknown_reason", Text),
+    Column("latency_ms", Double),
+    Index("calls_by_day", "tenant", "day"),
+    Index("calls_by_service", "tenant", "service"),
+)
+"""One row per call of a task that ended: `number` is its place in the receipt, `at` and `day` (UTC) the task's end."""

@@ -11,6 +11,7 @@ from bus.subjects import token
 from schemas.errors import InvalidRequest
 from schemas.event import TERMINAL
 from schemas.task import Shape, Status, Task, TaskList, TaskSummary, Tier
+from storage.calls import CallLedger, day_of
 from storage.database import Database
 from storage.tables import TASKS
 
@@ -27,11 +28,14 @@ class TaskRepository:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._database, self._ledger = database, CallLedger(database)
         self._insert: Any = postgresql.insert if database.dialect == "postgresql" else sqlite.insert
 
     async def upsert(self, tenant: str, task: Task, seq: int) -> None:
-        """Keep the task as it is after its event `seq`, unless the row knows that event already or has ended."""
+        """Keep the task as it is after its event `seq`, unless the row knows that event already or has ended.
+
+        The calls of a task that has ended enter the ledger in the same transaction: one is never there without the other.
+        """
         row = _row(tenant, task, seq)
         insert = self._insert(TASKS).values(row)
         statement = insert.on_conflict_do_update(
@@ -41,6 +45,8 @@ class TaskRepository:
         )
         async with self._database.begin() as connection:
             await connection.execute(statement)
+            if task.ended:
+                await self._ledger.record(tenant, task, within=connection)
 
     async def claim(self, tenant: str, task_id: str, seq: int, *, tier: Tier, shape: Shape, at: datetime) -> bool:
         """Move a row on by its event `seq`, a claim.
@@ -119,6 +125,8 @@ def _row(tenant: str, task: Task, seq: int) -> dict[str, Any]:
         "tokens": None if tokens[0] is None or tokens[1] is None else tokens[0] + tokens[1],
         "seq": seq,
         "task": task.model_dump(mode="json") if task.ended else None,
+        "premium_cost_usd": receipt.premium_cost_usd if receipt else None,
+        "finished_day": day_of(task) if task.ended else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""The catalogue: which services, agents and profiles of work there are, who may serve whom, at what price. Data, read once."""
+"""The catalogue: which services, agents and kinds of work there are, who may serve whom and at what price. Data."""
 
 from actors.catalogue.availability import key_variable, unavailable_because
 from actors.catalogue.catalogue import Catalogue, Routing, load

@@ -49,7 +49,7 @@ def entry(schema: type[S], fields: Mapping[Any, Any], file: str, key: str, known
         findings = error.errors(include_url=False)
         first = next((f for f in findings if f["type"] == "extra_forbidden"), findings[0])
         rule = _rule(schema, dict(first))
-        if first["type"] == "missing" and (near := _near(key.rpartition(".")[2], known)):
+        if first["type"] == "missing" and len(first["loc"]) == 1 and (near := _near(key.rpartition(".")[2], known)):
             rule += f"; or did you mean {near!r}, which is there?"
         raise ConfigError(file, dotted(key, first["loc"]), rule) from None
     for path, rule in _misread(fields, value.model_dump()):

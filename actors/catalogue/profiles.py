@@ -1,4 +1,4 @@
-"""Profiles: for each kind of work, which capabilities matter, and what quality, cost and latency weigh against each other."""
+"""Profiles: for each kind of work, which capabilities matter, and how much quality, cost and latency weigh."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Keeps tasks in SQL: hears every event of every task and moves that task's row on."""
+"""Keeps tasks in SQL: hears every event of every task, moves that task's row on, and keeps the ledger of calls."""
 
 from actors.projector.projection import TaskProjection
 

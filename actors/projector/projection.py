@@ -1,4 +1,4 @@
-"""Events into rows."""
+"""Events into rows: one per task, and one per call of a task that has ended."""
 
 from collections.abc import Awaitable, Callable
 
@@ -11,13 +11,13 @@ ReadHistory = Callable[[str, str], Awaitable[list[TaskEvent]]]
 
 
 class TaskProjection:
-    """Repeated and out of order, the same events make the same row."""
+    """Repeated and out of order, the same events make the same rows."""
 
     def __init__(self, tasks: TaskRepository, read: ReadHistory) -> None:
         self._tasks, self._read = tasks, read
 
     async def apply(self, event: TaskEvent) -> None:
-        """Bring the task's row up to this event.
+        """Bring the task's row up to this event. A terminal one enters the task's calls in the ledger with it.
 
         Raises:
             Unavailable: the database or the history cannot be read at the moment; bring the event again.

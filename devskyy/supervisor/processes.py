@@ -103,16 +103,16 @@ def stray_haproxies(home: Path) -> list[psutil.Process]:
     strays = []
     for process in psutil.process_iter(["name", "ppid"]):
         with contextlib.suppress(psutil.Error):
-            if process.info["name"] == "haproxy" and process.environ().get(HOME_MARK) == str(home):
-                if not _marked(process.info["ppid"], home):
-                    strays.append(process)
+            ours = process.info["name"] == "haproxy" and _marked(process, home)
+            if ours and not _marked(psutil.Process(process.info["ppid"]), home):
+                strays.append(process)
     return strays
 
 
-def _marked(pid: int, home: Path) -> bool:
+def _marked(process: psutil.Process, home: Path) -> bool:
     """Whether a process carries the mark of this home; one that we may not look into does not."""
     try:
-        return psutil.Process(pid).environ().get(HOME_MARK) == str(home)
+        return process.environ().get(HOME_MARK) == str(home)
     except (psutil.Error, OSError):
         return False
 

@@ -112,6 +112,9 @@ def _environment(home: Path, place: Path) -> dict[str, str]:
         # Three failed checks replace a proxy; at Ray's default of 10 s between them the door stays shut for 30 s.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
+        # A proxy that takes longer than this to come up is killed, and the start fails with it; Ray's default of 5 s
+        # is too short for a machine that does much else.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
         "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),

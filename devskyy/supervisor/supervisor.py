@@ -157,8 +157,7 @@ class Supervisor:
                     await self._doors_open()
 
     async def _doors_open(self) -> None:
-        assert self._state is not None
-        url = f"{self._state.http}/health/ready"
+        url = f"http://127.0.0.1:{self._settings.http_port}/health/ready"
         async with httpx.AsyncClient(timeout=2) as http:
             while True:
                 with contextlib.suppress(httpx.HTTPError):
@@ -208,8 +207,7 @@ class Supervisor:
                     dumb_since = await self._revive_jetstream(dumb_since)
 
     async def _http_answers(self) -> bool:
-        assert self._state is not None
-        url = f"{self._state.http}/health/live"
+        url = f"http://127.0.0.1:{self._settings.http_port}/health/live"
         try:
             async with httpx.AsyncClient(timeout=5) as http:
                 return (await http.get(url)).status_code == 200
@@ -333,6 +331,11 @@ def check(settings: Settings) -> None:
         raise StartError(
             f"DEVSKYY_HTTP_HOST={settings.http_host} would open the platform to other machines without credentials",
             "leave it at 127.0.0.1 and put a proxy with authentication before it",
+        )
+    if settings.http_host not in ("127.0.0.1", "localhost"):
+        raise StartError(
+            f"DEVSKYY_HTTP_HOST={settings.http_host}: Ray Serve's proxy would look for replicas at 127.0.0.1 in vain",
+            "leave it at 127.0.0.1",
         )
     if settings.ray_address is not None and not _loopback(settings.ray_address.rsplit(":", 1)[0].split("//")[-1]):
         broker = urlsplit(settings.nats_url).hostname if settings.nats_url else None

@@ -1,9 +1,13 @@
 """Which services can be asked at all."""
 
+import sys
+from typing import Any
+
 import pytest
 
-from actors.catalogue import key_variable, unavailable_because
+from actors.catalogue import availability, key_variable, load, unavailable_because
 from schemas.service import ServiceSpec
+from tests.catalogue.conftest import Overlaid
 
 
 def test_a_service_without_its_key_says_which_variable_to_set() -> None:
@@ -44,11 +48,13 @@ def test_what_needs_no_key_is_available_without(spec: ServiceSpec) -> None:
         ("scaleway", "SCALEWAY_API_KEY"),
         ("cloudflare", "CLOUDFLARE_API_KEY"),
         ("cursor", "CURSOR_API_KEY"),
+        ("deepseek", "DEEPSEEK_API_KEY"),
         ("midjourney", "MIDJOURNEY_API_KEY"),
+        ("mistral", "MISTRAL_API_KEY"),
     ],
 )
 def test_a_variable_that_is_not_named_is_the_providers_usual_one(provider: str, variable: str) -> None:
-    spec = ServiceSpec(model=f"{provider}/x")
+    spec = ServiceSpec(model=f"{provider}/x", api_base="http://127.0.0.1:9999/v1")
     assert key_variable(spec) == variable
     assert unavailable_because("x", spec, {}) == f"no key: set {variable}"
     assert unavailable_because("x", spec, {variable: "k"}) is None
@@ -62,3 +68,118 @@ def test_for_a_provider_we_do_not_know_the_variable_is_a_guess_and_said_to_be_on
 
 def test_a_cloud_model_behind_software_of_ones_own_needs_a_key() -> None:
     assert key_variable(ServiceSpec(model="ollama/big:120b-cloud")) == "OLLAMA_API_KEY"
+
+
+def test_a_provider_whose_address_names_the_account_needs_that_too() -> None:
+    spec, key = ServiceSpec(model="cloudflare/x"), {"CLOUDFLARE_API_KEY": "k"}
+    reason = "no account: set CLOUDFLARE_ACCOUNT_ID, or state services.mine.api_base"
+    assert unavailable_because("mine", spec, key) == reason
+    assert unavailable_because("mine", spec, {**key, "CLOUDFLARE_ACCOUNT_ID": "a"}) is None
+    assert unavailable_because("mine", spec.model_copy(update={"api_base": "http://x"}), key) is None
+
+
+KEYS = dict.fromkeys(("ANTHROPIC_API_KEY", "CURSOR_API_KEY", "MIDJOURNEY_API_KEY", "OPENAI_API_KEY"), "k")
+
+
+@pytest.mark.parametrize(
+    ("service", "without_keys", "with_keys"),
+    [
+        ("openai-images", "no key: set OPENAI_API_KEY", "nothing in this version serves images"),
+        ("cursor", "no key: set CURSOR_API_KEY", "nothing in this version runs coding agents"),
+        (
+            "claude-artifacts",
+            "needs claude-sonnet: no key: set ANTHROPIC_API_KEY",
+            "nothing in this version serves designs",
+        ),
+        (
+            "midjourney",
+            "no endpoint: state services.midjourney.api_base",
+            "no endpoint: state services.midjourney.api_base",
+        ),
+        ("claude-opus", "no key: set ANTHROPIC_API_KEY", None),
+    ],
+)
+def test_what_nothing_here_serves_is_unavailable_with_its_key_too(
+    service: str, without_keys: str, with_keys: str | None
+) -> None:
+    services = load().services
+    assert unavailable_because(service, services[service], {}, services) == without_keys
+    assert unavailable_because(service, services[service], KEYS, services) == with_keys
+
+
+def test_midjourney_with_an_endpoint_needs_its_key_and_then_somebody_who_serves_images(overlaid: Overlaid) -> None:
+    # Given an overlay that says whom to ask
+    services = overlaid("services: {midjourney: {api_base: 'http://127.0.0.1:9999'}}").services
+    spec = services["midjourney"]
+    # Then the endpoint is no longer what is missing
+    assert unavailable_because("midjourney", spec, {}, services) == "no key: set MIDJOURNEY_API_KEY"
+    assert unavailable_because("midjourney", spec, KEYS, services) == "nothing in this version serves images"
+
+
+@pytest.mark.parametrize(
+    ("installed", "reason"),
+    [
+        ((), "needs a GPU and the gpu extra"),
+        (("torch",), "needs a GPU and the gpu extra"),
+        (("torch", "diffusers"), "nothing in this version serves images"),
+    ],
+)
+def test_a_local_painter_needs_the_gpu_extra_which_is_looked_up_and_not_imported(
+    monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], reason: str
+) -> None:
+    # Given a machine where these are installed
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name in installed else None)
+    monkeypatch.setattr(availability, "_can_paint", availability._can_paint.__wrapped__)
+    spec = load().services["sdxl"]
+    # Then the service says what is missing
+    assert unavailable_because("sdxl", spec, {}) == reason
+    # And looking has loaded neither
+    assert not {"torch", "diffusers"} & set(sys.modules)
+
+
+def made(**of: Any) -> dict[str, ServiceSpec]:
+    return {name: ServiceSpec(model=f"openai/{name}", **fields) for name, fields in of.items()}
+
+
+def test_a_service_is_unavailable_while_one_that_it_depends_on_is() -> None:
+    services = made(
+        top={"api_key_env": "none", "depends_on": ("left", "right")},
+        left={"api_key_env": "none", "depends_on": ("ground",)},
+        right={"api_key_env": "RIGHT", "depends_on": ("ground",)},
+        ground={"api_key_env": "GROUND"},
+    )
+
+    def reason(name: str, **environ: str) -> str | None:
+        return unavailable_because(name, services[name], environ, services)
+
+    assert reason("top") == "needs left: needs ground: no key: set GROUND"
+    # What it lacks itself comes first
+    assert reason("right") == "no key: set RIGHT"
+    assert reason("right", RIGHT="k") == "needs ground: no key: set GROUND"
+    assert reason("top", GROUND="k") == "needs right: no key: set RIGHT"
+    assert reason("top", GROUND="k", RIGHT="k") is None
+
+
+def test_what_is_down_takes_those_along_that_need_it() -> None:
+    services = made(one={"api_key_env": "none"}, two={"api_key_env": "none", "depends_on": ("one",)})
+    down = {"one": "its actor does not answer"}
+    assert unavailable_because("one", services["one"], {}, services, down) == "its actor does not answer"
+    assert unavailable_because("two", services["two"], {}, services, down) == "needs one: its actor does not answer"
+    assert unavailable_because("two", services["two"], {}, services) is None
+
+
+def test_a_long_chain_and_a_wide_lattice_of_dependencies_are_resolved_at_once() -> None:
+    # Given 5,000 services in a row, and 40 layers of two that each need both below
+    last = 5000
+    row = {f"r{i}": {"api_key_env": "none", "depends_on": (f"r{i + 1}",)} for i in range(last)}
+    row[f"r{last}"] = {"api_key_env": "LAST"}
+    lattice = {
+        f"l{i}{side}": {"api_key_env": "none", "depends_on": (f"l{i + 1}a", f"l{i + 1}b") if i < 39 else ()}
+        for i in range(40)
+        for side in "ab"
+    }
+    services = made(**row, **lattice)
+    # Then both have their answer, and neither a stack nor a lifetime is used up
+    assert str(unavailable_because("r0", services["r0"], {}, services)).endswith("no key: set LAST")
+    assert unavailable_because("r0", services["r0"], {"LAST": "k"}, services) is None
+    assert unavailable_because("l0a", services["l0a"], {}, services) is None

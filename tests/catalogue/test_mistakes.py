@@ -30,7 +30,7 @@ def test_the_error_is_one_line_that_names_file_key_and_rule(refused: Refused) ->
     [
         # keys that nobody knows
         ("service: {}", "service", "unknown key; did you mean 'services'?"),
-        ("1: {}", "1", "unknown key; there are agents, routing, services"),
+        ("1: {}", "1", "unknown key; there are agents, profiles, routing, services"),
         (SERVICE % "api_bse: http://x", "services.my-model.api_bse", "unknown key; did you mean 'api_base'?"),
         (
             SERVICE % "price: {input_per_mtk: 1, output_per_mtok: 1}",
@@ -76,7 +76,11 @@ def test_the_error_is_one_line_that_names_file_key_and_rule(refused: Refused) ->
             "services.my-model.region",
             "must be text; put it in quotes, else YAML reads yes, no, on and off as true and false",
         ),
-        (SERVICE % "kind: images", "services.my-model.kind", "must be 'chat' or 'embeddings'"),
+        (
+            SERVICE % "kind: images",
+            "services.my-model.kind",
+            "must be 'chat', 'embeddings', 'image', 'design' or 'agent'",
+        ),
         ("agents: {x: {role: r, prompt: p, services: local}}", "agents.x.services", "must be a list"),
         ("agents: {x: {role: r, prompt: p, services: []}}", "agents.x.services", "must not be empty"),
         ("agents: {x: {role: '', prompt: p, services: [local]}}", "agents.x.role", "must not be empty"),
@@ -130,7 +134,8 @@ def test_the_error_is_one_line_that_names_file_key_and_rule(refused: Refused) ->
         (
             "agents: {gemini-flash: {services: [my-model]}}",
             "agents.gemini-flash.services.0",
-            "there is no service 'my-model'; there are cerebras, claude-opus, gemini-flash, groq, local, scaleway",
+            "there is no service 'my-model'; there are cerebras, claude-haiku, claude-opus, claude-sonnet, cloudflare, "
+            "deepseek, gemini-flash, gemini-pro, gpt, gpt-mini, grok, groq, local, mistral, scaleway",
         ),
         (
             "agents: {x: {role: r, prompt: p, services: [local-embeddings]}}",
@@ -156,6 +161,91 @@ def test_the_error_is_one_line_that_names_file_key_and_rule(refused: Refused) ->
             "routing: {premium_service: local-embeddings}",
             "routing.premium_service",
             "'local-embeddings' serves embeddings, not chat",
+        ),
+        (
+            "agents: {x: {role: r, prompt: p, services: [local, cursor]}}",
+            "agents.x.services.1",
+            "'cursor' serves agent, not chat",
+        ),
+        ("routing: {services: [openai-images]}", "routing.services.0", "'openai-images' serves image, not chat"),
+        (
+            "routing: {premium_service: claude-artifacts}",
+            "routing.premium_service",
+            "'claude-artifacts' serves design, not chat",
+        ),
+        # dependencies
+        (SERVICE % "depends_on: groq", "services.my-model.depends_on", "must be a list"),
+        (
+            SERVICE % "depends_on: [local, groc]",
+            "services.my-model.depends_on.1",
+            "there is no service 'groc'; did you mean 'groq'?",
+        ),
+        (SERVICE % "depends_on: [my-model]", "services.my-model.depends_on", "needs itself: my-model -> my-model"),
+        (
+            "services: {a: {model: x/a, depends_on: [local, b]}, b: {model: x/b, depends_on: [a]}}",
+            "services.a.depends_on",
+            "needs itself: a -> b -> a",
+        ),
+        (
+            "services: {x: {model: x/x, depends_on: [c]}, c: {model: x/c, depends_on: [b]}, "
+            "b: {model: x/b, depends_on: [a]}, a: {model: x/a, depends_on: [c]}}",
+            "services.c.depends_on",
+            "needs itself: c -> b -> a -> c",
+        ),
+        (
+            "services: {claude-sonnet: {depends_on: [claude-artifacts]}}",
+            "services.claude-sonnet.depends_on",
+            "needs itself: claude-sonnet -> claude-artifacts -> claude-sonnet",
+        ),
+        # profiles
+        ("profiles: [code]", "profiles", "must be a mapping"),
+        ("profiles: {code: 1}", "profiles.code", "must be a mapping"),
+        (
+            "profiles: {code: {capabilites: {code: 1}}}",
+            "profiles.code.capabilites",
+            "unknown key; did you mean 'capabilities'?",
+        ),
+        (
+            "profiles: {code: {weighs: {quality: 1, cost: 0, latncy: 0}}}",
+            "profiles.code.weighs.latncy",
+            "unknown key; did you mean 'latency'?",
+        ),
+        ("profiles: {code: {weighs: {quality: 1, cost: 0}}}", "profiles.code.weighs.latency", "is missing"),
+        (
+            "profiles: {code: {weighs: {quality: 0.5, cost: 0.2, latency: 0.2}}}",
+            "profiles.code.weighs",
+            "the weights sum to 0.9; they must sum to 1",
+        ),
+        (
+            "profiles: {code: {capabilities: {code: 0.8, reasoning: 0.3}}}",
+            "profiles.code.capabilities",
+            "the weights sum to 1.1; they must sum to 1",
+        ),
+        (
+            "profiles: {code: {capabilities: {code: -0.5, reasoning: 1.5}}}",
+            "profiles.code.capabilities.code",
+            "must be greater than or equal to 0",
+        ),
+        (
+            "profiles: {code: {capabilities: {code: .nan}}}",
+            "profiles.code.capabilities.code",
+            "must be a finite number",
+        ),
+        (
+            "profiles: {code: {capabilities: {code: true}}}",
+            "profiles.code.capabilities.code",
+            "must be a number, not true or false",
+        ),
+        ("profiles: {code: {why: ''}}", "profiles.code.why", "must not be empty"),
+        (
+            "profiles: {marketting: {why: Because.}}",
+            "profiles.marketting.capabilities",
+            "is missing; or did you mean 'marketing', which is there?",
+        ),
+        (
+            "profiles: {my work: {why: Because.}}",
+            "profiles.my work",
+            "'my work' is no subject token: letters, digits, '_' and '-' only, 1 to 128 of them",
         ),
         (
             "services: {groq: {kind: embeddings}}",
@@ -221,8 +311,8 @@ def test_a_variables_name_is_no_key(overlay: Path, name: str) -> None:
         ("services: {? [a] : b}", "line 1, column 14: found unhashable key"),
         ("services:\n  x: \x07", "line 2, column 6: a character that YAML does not allow"),
         ("[" * 5000, "is nested too deeply"),
-        ("- services", "must be a mapping with services, agents or routing in it"),
-        ("just text", "must be a mapping with services, agents or routing in it"),
+        ("- services", "must be a mapping with services, agents, profiles or routing in it"),
+        ("just text", "must be a mapping with services, agents, profiles or routing in it"),
     ],
 )
 def test_what_is_no_yaml_of_ours_is_refused_with_its_place(refused: Refused, text: str, rule: str) -> None:
@@ -264,9 +354,10 @@ def test_a_mapping_that_holds_itself_is_refused(refused: Refused) -> None:
     assert refused("&a\nservices: *a\n").key.startswith("services.services")
 
 
-WORDS = """services agents routing cerebras local local-embeddings my-model my-agent model kind api_base api_key_env
-region capabilities price limits context_tokens timeout_s input_per_mtok output_per_mtok source rpm tpm role prompt
-temperature max_tokens premium_service openai/x embeddings chat none http://x MY_KEY inf"""
+WORDS = """services agents profiles routing cerebras local local-embeddings my-model my-agent model kind api_base
+api_key_env region capabilities price limits context_tokens timeout_s input_per_mtok output_per_mtok source rpm tpm role
+prompt temperature max_tokens premium_service depends_on why weighs quality cost latency
+openai/x embeddings chat none http://x MY_KEY inf"""
 words = st.sampled_from(WORDS.split())
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats() | words | st.text() | st.dates() | st.binary(max_size=4)
@@ -287,13 +378,24 @@ def of(fields: str, rest: st.SearchStrategy[Any] = anything) -> st.SearchStrateg
 names = st.sampled_from(["cerebras", "local", "mine", "m.y", ""])
 services = st.dictionaries(
     names,
-    of("region capabilities timeout_s context_tokens kind price limits api_key_env")
+    of("region capabilities timeout_s context_tokens kind price limits api_key_env depends_on")
     | st.fixed_dictionaries({"model": st.just("openai/x"), "price": of("input_per_mtok output_per_mtok")}),
     max_size=2,
 )
 agents = st.dictionaries(names, of("role prompt services temperature max_tokens capabilities"), max_size=2)
+profiles = st.dictionaries(
+    st.sampled_from(["code", "mine", "m.y"]),
+    of("why capabilities weighs") | st.fixed_dictionaries({"weighs": of("quality cost latency")}),
+    max_size=2,
+)
 mappings = st.dictionaries(keys, anything, max_size=4) | st.fixed_dictionaries(
-    {}, optional={"services": services, "agents": agents, "routing": of("services premium_service")}
+    {},
+    optional={
+        "services": services,
+        "agents": agents,
+        "profiles": profiles,
+        "routing": of("services premium_service"),
+    },
 )
 
 

@@ -1,6 +1,7 @@
 """What an overlay changes and adds, and who may serve whom then."""
 
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,17 @@ def test_a_mapping_that_is_given_replaces_its_field_whole(overlaid: Overlaid) ->
 
 def test_an_overlay_that_sets_a_field_to_null_takes_it_back(overlaid: Overlaid) -> None:
     assert overlaid("services: {groq: {region: null}}").services["groq"].region is None
+
+
+def test_an_overlay_states_dependencies_on_services_of_its_own_and_of_ours(overlaid: Overlaid) -> None:
+    # Given entries in any order, and one of ours that then needs one of them
+    text = "services:\n  upper: {model: openai/a, depends_on: [lower, groq]}\n  lower: {model: openai/b}\n"
+    services = overlaid(text + "  scaleway: {depends_on: [upper]}\n").services
+    # Then they stand as stated
+    assert services["upper"].depends_on == ("lower", "groq")
+    assert services["scaleway"].depends_on == ("upper",)
+    # And an empty list takes them back
+    assert overlaid("services: {claude-artifacts: {depends_on: []}}").services["claude-artifacts"].depends_on == ()
 
 
 def test_routing_keeps_what_the_overlay_does_not_name(overlaid: Overlaid) -> None:
@@ -156,3 +168,15 @@ def test_a_catalogue_crosses_processes_as_itself(overlaid: Overlaid) -> None:
 def test_a_byte_order_mark_is_no_part_of_the_text(overlay: Path) -> None:
     overlay.write_bytes(b"\xef\xbb\xbfservices: {groq: {region: eu}}\n")
     assert load(overlay).services["groq"].region == "eu"
+
+
+def test_the_overlay_of_the_page_about_services_loads(overlaid: Overlaid) -> None:
+    # Given the example that users are shown there
+    page = (Path(__file__).parents[2] / "docs" / "services.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    # When it is laid over our own
+    catalogue = overlaid(example)
+    # Then what it says is there
+    assert catalogue.services["midjourney"].api_base == "https://images.example.com"
+    assert catalogue.order_for("my-agent") == ("my-model", "local")
+    assert {"code", "poetry"} <= catalogue.profiles.keys()

