@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Generator
+from datetime import date
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -14,6 +15,7 @@ from devskyy.errors import StillRunning
 from devskyy.sse import Following
 from devskyy.wire import Patience, Retries, TaskOptions, Verb
 from schemas.agent import AgentStatus
+from schemas.costs import CostKey, Costs
 from schemas.health import Health
 from schemas.service import ServiceStatus
 from schemas.task import Status, Task, TaskAccepted, TaskList
@@ -180,6 +182,10 @@ class Client(_Base):
     def services(self) -> tuple[ServiceStatus, ...]:
         return self._send(wire.services())
 
+    def costs(self, *, by: CostKey = "day", since: date | None = None, until: date | None = None) -> Costs:
+        """What the tasks cost that ended on these days (UTC, both included), with one row per day, agent, …"""
+        return self._send(wire.costs(by, since, until))
+
     def health(self) -> Health:
         """Whether the platform can work, part by part."""
         return self._send(wire.health())
@@ -298,6 +304,10 @@ class AsyncClient(_Base):
 
     async def services(self) -> tuple[ServiceStatus, ...]:
         return await self._send(wire.services())
+
+    async def costs(self, *, by: CostKey = "day", since: date | None = None, until: date | None = None) -> Costs:
+        """As `Client.costs`."""
+        return await self._send(wire.costs(by, since, until))
 
     async def health(self) -> Health:
         """As `Client.health`."""

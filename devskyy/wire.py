@@ -6,7 +6,7 @@ import secrets
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic
 from typing import Any, Generic, TypedDict, TypeVar
@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from devskyy.errors import BadReply, InvalidTask, PlatformNotRunning, TaskCancelled, TaskFailed, api_error
 from schemas.agent import AgentStatus
+from schemas.costs import CostKey, Costs
 from schemas.errors import ConfigError, DevSkyyError, InvalidRequest
 from schemas.event import TERMINAL
 from schemas.health import Health
@@ -152,6 +153,12 @@ def agents() -> Verb[tuple[AgentStatus, ...]]:
 
 def services() -> Verb[tuple[ServiceStatus, ...]]:
     return Verb("GET", "/api/v1/services", {200: lambda reply: _reader(Services)(reply).services})
+
+
+def costs(by: CostKey, since: date | None, until: date | None) -> Verb[Costs]:
+    asked = {"by": by, "since": since, "until": until}
+    params = {name: str(value) for name, value in asked.items() if value is not None}
+    return Verb("GET", "/api/v1/costs", {200: _reader(Costs)}, params=params)
 
 
 def health() -> Verb[Health]:

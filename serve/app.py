@@ -12,10 +12,10 @@ from bus import logs
 from bus.client import Bus
 from bus.tasklog import TaskLog
 from schemas.settings import Settings
-from serve import health, openai, problems, tasks
+from serve import costs, health, openai, problems, tasks
 from serve.directory import Directory
 from serve.middleware import BodyLimit, LoopbackOnly, Observed, is_loopback
-from storage import Database, TaskRepository
+from storage import CallLedger, Database, TaskRepository
 
 DESCRIPTION = """Gives every task the cheapest team of AI agents that clears its quality bar, runs it durably, and
 returns the answer with an honest receipt. Errors are RFC 9457 problem details."""
@@ -32,7 +32,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
         database = Database(settings.sql_url)
         await database.migrate()
         app.state.bus, app.state.tasks = bus, TaskLog(bus)
-        app.state.kept = TaskRepository(database)
+        app.state.kept, app.state.ledger = TaskRepository(database), CallLedger(database)
         app.state.catalogue = load(settings.config)
         app.state.directory = Directory(bus, settings, app.state.catalogue)
         try:
@@ -44,6 +44,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
     app = FastAPI(title="DevSkyy", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
     app.include_router(tasks.router)
+    app.include_router(costs.router)
     app.include_router(openai.router)
     app.include_router(health.router)
     app.add_middleware(BodyLimit)

@@ -34,7 +34,7 @@ class TaskRepository:
     async def upsert(self, tenant: str, task: Task, seq: int) -> None:
         """Keep the task as it is after its event `seq`, unless the row knows that event already or has ended.
 
-        The calls of a task that has ended enter the ledger in the same transaction: one is never there without the other.
+        The calls of a task that has ended enter the ledger in the same transaction.
         """
         row = _row(tenant, task, seq)
         insert = self._insert(TASKS).values(row)

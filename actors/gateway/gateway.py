@@ -255,7 +255,7 @@ class Gateway:
     ) -> str | None:
         if spec is None:
             return "unknown service"
-        if (reason := unavailable_because(name, spec, self._environ)) is not None:
+        if (reason := unavailable_because(name, spec, self._environ, self._catalogue.services)) is not None:
             return reason
         if spec.kind != "chat":
             return f"serves {spec.kind}, not chat"

@@ -87,10 +87,14 @@ class OpenAIProvider:
         body: dict[str, Any] = {
             "model": attempt.spec.model.split("/", 1)[1],
             "messages": wire_messages(attempt.messages),
-            "max_tokens": attempt.max_tokens,
         }
-        if attempt.temperature is not None:
-            body["temperature"] = attempt.temperature
+        if attempt.spec.api_base is None:
+            # OpenAI itself knows `max_tokens` no more, and its reasoning models take no temperature.
+            body["max_completion_tokens"] = attempt.max_tokens
+        else:
+            body["max_tokens"] = attempt.max_tokens
+            if attempt.temperature is not None:
+                body["temperature"] = attempt.temperature
         if attempt.json_schema is not None:
             schema = {"name": "answer", "schema": attempt.json_schema}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}

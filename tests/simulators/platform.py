@@ -35,6 +35,7 @@ from starlette.types import Receive, Scope, Send
 
 from devskyy.supervisor.state import PlatformState
 from schemas.agent import AgentStatus
+from schemas.costs import CostRow, Costs
 from schemas.errors import DeadlineExceeded, DevSkyyError, InvalidRequest, KeyReused, NotFound
 from schemas.health import Check, Health
 from schemas.message import now
@@ -56,6 +57,22 @@ CALL = Call(
     latency_ms=12.5,
 )
 RECEIPT = Receipt.of((CALL,), wall_ms=1500.0, premium_service="claude-opus", premium_cost_usd=0.00243)
+COSTS = Costs(
+    by="day",
+    calls=3,
+    spent_usd=0.25,
+    estimated_usd=0.05,
+    unknown_calls=1,
+    prompt_tokens=1200,
+    completion_tokens=300,
+    premium_cost_usd=1.5,
+    saved_usd=1.25,
+    tasks_without_premium=1,
+    rows=(
+        CostRow(key="2026-05-04", calls=2, spent_usd=0.25, estimated_usd=0.05, premium_cost_usd=1.5, saved_usd=1.25),
+        CostRow(key="2026-05-05", calls=1, unknown_calls=1, tasks_without_premium=1),
+    ),
+)
 
 
 def recorded(http: str, **fields: Any) -> PlatformState:
@@ -104,6 +121,7 @@ class Seen:
     path: str
     headers: dict[str, str]
     body: Any
+    query: dict[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str | None:
@@ -144,6 +162,7 @@ class PlatformSimulator:
                 price_unknown_reason="not in the table",
             ),
         )
+        self.costs = COSTS
         self.heartbeat_s = 10.0
         self.seen: list[Seen] = []
         self.tasks: dict[str, Running] = {}
@@ -274,6 +293,7 @@ class PlatformSimulator:
             ("DELETE", "/api/v1/tasks/{id}"): self._cancel,
             ("GET", "/api/v1/agents"): self._agents,
             ("GET", "/api/v1/services"): self._services,
+            ("GET", "/api/v1/costs"): self._costs,
             ("GET", "/health/ready"): self._ready,
         }
         routes = [Route(path, self._door(answer), methods=[method]) for (method, path), answer in doors.items()]
@@ -297,7 +317,9 @@ class PlatformSimulator:
         with self._changed:
             self._loop = asyncio.get_running_loop()
             decoded = json.loads(body) if body else None
-            self.seen.append(Seen(request.method, request.url.path, dict(request.headers), decoded))
+            self.seen.append(
+                Seen(request.method, request.url.path, dict(request.headers), decoded, dict(request.query_params))
+            )
             refusal = self._refusals.popleft() if self._refusals else None
         self._notify()
         if refusal is None:
@@ -409,6 +431,12 @@ class PlatformSimulator:
 
     async def _services(self, request: Request, body: bytes) -> Response:
         return JSONResponse({"services": [service.model_dump(mode="json") for service in self.services]})
+
+    async def _costs(self, request: Request, body: bytes) -> Response:
+        asked = request.query_params
+        if asked.get("until", "9999") < asked.get("since", "0000"):
+            raise InvalidRequest("until", "lies before since")
+        return _json(self.costs.model_copy(update={"by": asked.get("by", "day")}))
 
     async def _ready(self, request: Request, body: bytes) -> Response:
         return _json(self.health, 200 if self.health.status == "ready" else 503)
