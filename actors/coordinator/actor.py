@@ -7,11 +7,11 @@ from nats.aio.msg import Msg
 from actors.base import Actor
 from actors.catalogue import load
 from actors.coordinator.life import Lives
-from actors.gateway.journal import Journal
 from bus import trace
 from bus.client import Endpoint
 from bus.codec import decode
 from bus.consumer import Puller
+from bus.journal import Journal
 from bus.streams import COORDINATORS
 from bus.subjects import AgentAsk, ModelsComplete, TaskCommand
 from bus.tasklog import TaskLog

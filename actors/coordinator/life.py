@@ -14,7 +14,16 @@ from actors.coordinator.direct import Asks, Completes, Work, direct
 from actors.coordinator.staffing import pick_agent
 from bus.tasklog import Logged, OwnedTask, TaskLog, WrongLastSequence
 from schemas.agent import Answer
-from schemas.errors import BadInput, Cancelled, DeadlineExceeded, DevSkyyError, Fenced, InvalidRequest, NotFound
+from schemas.errors import (
+    BadInput,
+    Cancelled,
+    DeadlineExceeded,
+    DevSkyyError,
+    Fenced,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+)
 from schemas.event import TERMINAL, Accepted, CancelledEvent, Claimed, Command, Completed, Failed, TaskEvent
 from schemas.message import now
 from schemas.problem import Problem
@@ -29,6 +38,7 @@ NOBODY = "none"
 """Stands for the agent where a service answers as it is."""
 SETTLE_S = 3.0
 """How long a stopped task waits for its calls to say what they spent."""
+
 
 class Calls(Protocol):
     async def calls_of(self, tenant: str, task_id: str) -> tuple[Call, ...]: ...
@@ -134,6 +144,8 @@ class Lives:
             error = outcome.problem.error()
         if running.cancelled.is_set():
             error = Cancelled("the task", running.reason)
+        elif error.code == Cancelled.code:
+            raise Unavailable(f"the work was stopped though nobody cancelled the task: {error}")
         await self._end(owned, delivery, error, await self._spent(owned), None)
 
     def _plan(self, owned: OwnedTask, request: TaskRequest, delivery: int) -> Claimed:

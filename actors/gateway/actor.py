@@ -9,9 +9,9 @@ import nats.errors
 from actors.base import Actor
 from actors.catalogue import load
 from actors.gateway.gateway import Gateway
-from actors.gateway.journal import Journal
 from actors.gateway.providers import Attempt, LitellmProvider, OpenAIProvider, Provider, Served
 from bus.client import Bus, Endpoint
+from bus.journal import Journal
 from bus.subjects import EmbeddedModel, GatewayAlive, ModelsComplete, ModelsEmbed
 from schemas.completion import Complete, Embed, Embeddings, Generate, Generated
 from schemas.errors import DeadlineExceeded, ResponderLost, UpstreamError

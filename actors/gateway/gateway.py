@@ -11,8 +11,8 @@ from datetime import datetime
 import structlog
 
 from actors.catalogue import Catalogue, cost_usd, key_variable, price_of, supports_images, unavailable_because
-from actors.gateway.journal import Entry, JournalStore, Overtaken, in_doubt, key_of
 from actors.gateway.providers import Attempt, Provider, Served
+from bus.journal import Entry, JournalStore, Overtaken, in_doubt, key_of
 from bus.subjects import CallJournal
 from schemas.completion import Complete, Completion
 from schemas.errors import BusUnavailable, Cancelled, DeadlineExceeded, NoService, UpstreamError
@@ -135,7 +135,9 @@ class Gateway:
             if entry is None:
                 return _Account(key, ask, 0)
             if entry.completion is not None:
-                return entry.completion
+                if _is_answer(entry.completion):
+                    return entry.completion
+                return _Account(key, ask, kept.seq, entry.calls)
             if entry.gateway != self._instance and await self._alive(entry.gateway):
                 _in_time(ask.deadline_at)
                 await asyncio.sleep(0.2)  # it is at work; its answer will be found here
@@ -292,6 +294,14 @@ def _over_limit(ask: Complete, reserved: float | None, unknown: str | None, acco
         left = max(0.0, ask.max_cost_usd - spent)
         return f"may cost ${reserved:.6f}, ${left:.6f} is left"
     return None
+
+
+def _is_answer(completion: Completion) -> bool:
+    """Whether a recorded completion answers a repeated question.
+
+    One that was aborted does not: of a task that was cancelled nobody asks again, so the one who asked had to end.
+    """
+    return completion.problem is None or completion.problem.code != Cancelled.code
 
 
 def _cancelled() -> bool:

@@ -14,8 +14,12 @@ KeyName = Literal["day", "agent", "service", "task"]
 
 def costs(
     by: Annotated[KeyName, typer.Option(help="What each row is of.")] = "day",
-    since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The first day, in UTC.")] = None,
-    until: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day, in UTC.")] = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="The first day, in UTC.")
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="The last day, in UTC.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """What was spent, what one premium model would have cost, and what nobody knows."""
@@ -33,7 +37,7 @@ def costs(
     rows = [_row(row.key, row, with_tasks) for row in found.rows]
     if rows:
         rows.append(_row("total", found, with_tasks))
-    render.table(columns, rows, "nothing was spent: no task has ended on these days")
+    render.table(columns, rows, "nothing was spent")
     if rows:
         render.say("", *_notes(found))
 

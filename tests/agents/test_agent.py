@@ -13,7 +13,7 @@ from schemas.errors import NoService
 from schemas.message import now
 from schemas.problem import Problem
 from schemas.receipt import Call
-from schemas.task import Input
+from schemas.task import Input, Turn
 
 SPEC = AgentSpec(role="Writer", prompt="You write.", services=("one", "two"), temperature=0.3, max_tokens=77)
 PIXEL = base64.b64encode(b"a picture").decode()
@@ -68,6 +68,19 @@ async def test_its_settings_go_with_the_question() -> None:
     assert (asked.agent, asked.temperature, asked.max_tokens) == ("writing", 0.3, 77)
 
 
+async def test_what_the_caller_sets_goes_before_the_agents_own_settings() -> None:
+    schema = {"type": "object"}
+    asked, _ = await handle(ask(temperature=0.0, max_tokens=5, json_schema=schema))
+    assert (asked.temperature, asked.max_tokens, asked.json_schema) == (0.0, 5, schema)
+
+
+async def test_earlier_turns_stand_between_its_prompt_and_the_question() -> None:
+    history = (Turn(role="user", content="Hi."), Turn(role="assistant", content="Hello."))
+    asked, _ = await handle(ask("And now?", history=history))
+    said = [("system", "You write."), ("user", "Hi."), ("assistant", "Hello."), ("user", "And now?")]
+    assert [(m.role, m.content) for m in asked.messages] == said
+
+
 async def test_the_tasks_bounds_and_names_go_with_the_question() -> None:
     question = ask(max_cost_usd=0.25)
     asked, _ = await handle(question)
@@ -104,8 +117,8 @@ async def test_a_question_asked_again_is_the_same_question() -> None:
 
 @pytest.mark.parametrize(("text", "answered"), [("  Hello.\n", "Hello."), ("Hello.", "Hello.")])
 async def test_the_answer_is_the_models_text_without_blanks_around_it(text: str, answered: str) -> None:
-    _, answer = await handle(ask(), Completion(text=text, calls=(CALL,)))
-    assert answer == Answer(agent="writing", step="direct", text=answered, calls=(CALL,))
+    _, answer = await handle(ask(), Completion(text=text, finish_reason="length", calls=(CALL,)))
+    assert answer == Answer(agent="writing", step="direct", text=answered, finish_reason="length", calls=(CALL,))
 
 
 async def test_a_problem_is_carried_through_with_what_was_spent() -> None:

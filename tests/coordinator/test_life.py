@@ -2,80 +2,32 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
-from actors.catalogue import load
-from actors.coordinator.life import Lives
-from bus.tasklog import Logged, TaskLog
-from schemas.agent import Answer, Ask
-from schemas.completion import Complete, Completion
-from schemas.errors import DevSkyyError, Fenced, NoService
-from schemas.event import TERMINAL, Accepted, Claimed, Command, TaskEvent
+from bus.tasklog import TaskLog
+from schemas.agent import Answer
+from schemas.errors import Cancelled, DevSkyyError, Fenced, NoService, Unavailable
+from schemas.event import TERMINAL, Accepted, Claimed, Command
 from schemas.problem import Problem
 from schemas.receipt import Call
-from schemas.task import Task, TaskRequest
 from tests.broker import until
-
-TENANT = "default"
-LONG_S = 30.0
-CATALOGUE = load()
-
-
-def call(outcome: str = "answered", cost_usd: float | None = 0.25, **fields: Any) -> Call:
-    return Call(step="direct", agent="writing", service="one", model="m", outcome=outcome, cost_usd=cost_usd, **fields)
-
-
-@dataclass
-class Agents:
-    """Agents that give one answer; without one they work until they are told to go on."""
-
-    answer: Answer | DevSkyyError | None = None
-    asked: list[tuple[str, Ask]] = field(default_factory=list)
-    started: asyncio.Event = field(default_factory=asyncio.Event)
-    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-    go_on: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def __call__(self, ask: Ask, agent: str) -> Answer:
-        self.asked.append((agent, ask))
-        self.started.set()
-        if self.answer is None:
-            try:
-                await self.go_on.wait()
-            except asyncio.CancelledError:
-                self.cancelled.set()
-                raise
-        if isinstance(self.answer, DevSkyyError):
-            raise self.answer
-        return self.answer or Answer(agent=agent, step=ask.step, text="Hello.", calls=(call(),))
-
-
-@dataclass
-class Spent:
-    """What the journal says of every task."""
-
-    calls: tuple[Call, ...] = ()
-
-    async def calls_of(self, tenant: str, task_id: str) -> tuple[Call, ...]:
-        return self.calls
-
-
-@dataclass
-class Coordinator:
-    lives: Lives
-    agents: Agents
-    spent: Spent
-    aborted: list[str]
-
+from tests.coordinator.doubles import (
+    CATALOGUE,
+    LONG_S,
+    TENANT,
+    Coordinator,
+    accept,
+    answered,
+    call,
+    coordinator_of,
+    names,
+    run,
+    story,
+    waiting_agents,
+)
 
 Hire = Callable[..., Coordinator]
-
-
-async def no_service(ask: Complete) -> Completion:
-    """For tasks that name no service: nobody may ask the gateway past the agents."""
-    raise AssertionError(f"{ask.services} were asked")
 
 
 @pytest.fixture
@@ -83,45 +35,9 @@ def hire(tasks: TaskLog) -> Hire:
     """Makes a coordinator of that name, with agents of its own."""
 
     def make(owner: str = "coordinator-a", answer: Answer | DevSkyyError | None = None, *calls: Call) -> Coordinator:
-        agents, spent, aborted = Agents(answer), Spent(calls), list[str]()
-
-        async def abort(work: str) -> None:
-            aborted.append(work)
-
-        return Coordinator(Lives(owner, tasks, CATALOGUE, agents, abort, spent, no_service), agents, spent, aborted)
+        return coordinator_of(tasks, owner, answer, calls)
 
     return make
-
-
-def answered(text: str = "Hello.") -> Answer:
-    return Answer(agent="writing", step="direct", text=text, calls=(call(prompt_tokens=10, completion_tokens=5),))
-
-
-async def accept(tasks: TaskLog, **fields: Any) -> Logged:
-    """An accepted task as its owner gets it."""
-    task, _ = await tasks.accept(TaskRequest.model_validate({"prompt": "Say hello.", **fields}), TENANT)
-    return (await tasks.read(TENANT, task.task_id))[0]
-
-
-def run(coordinator: Coordinator, work: Logged, delivery: int = 1) -> "asyncio.Task[None]":
-    assert isinstance(work.event, Accepted)
-    return asyncio.create_task(coordinator.lives.run(work.event, work.stream_seq, delivery))
-
-
-async def story(tasks: TaskLog, work: Logged) -> tuple[list[TaskEvent], Task]:
-    """The task's events, numbered without gap, and the task as they tell it."""
-    events = [entry.event for entry in await tasks.read(TENANT, work.event.task_id)]
-    assert [event.seq for event in events] == list(range(1, len(events) + 1))
-    assert sum(event.event in TERMINAL for event in events) <= 1
-    return events, await tasks.task(TENANT, work.event.task_id)
-
-
-def names(events: list[TaskEvent]) -> list[str]:
-    return [event.event for event in events]
-
-
-async def waiting_agents(coordinator: Coordinator) -> None:
-    await asyncio.wait_for(coordinator.agents.started.wait(), LONG_S)
 
 
 # -- carried to its end --------------------------------------------------------------------------------------------
@@ -179,6 +95,37 @@ async def test_a_task_that_nobody_can_staff_is_refused_before_any_agent_is_asked
     assert task.error is not None
     assert (task.error.code, task.error.errors[0].field) == ("invalid_request", "capabilities")
     assert coordinator.agents.asked == []
+
+
+async def test_a_service_that_its_caller_named_answers_as_it_is(tasks: TaskLog, hire: Hire) -> None:
+    history = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi."}]
+    work = await accept(tasks, service="groq", history=history, max_tokens=9, max_cost_usd=0.5)
+    coordinator = hire()
+    await run(coordinator, work)
+    # Then no agent was asked, and the gateway for that service alone, without any prompt of ours
+    assert coordinator.agents.asked == []
+    (asked,) = coordinator.gateway.asked
+    said = [("system", "Be brief."), ("user", "Hi."), ("user", "Say hello.")]
+    assert [(message.role, message.content) for message in asked.messages] == said
+    assert (asked.services, asked.max_tokens, asked.max_cost_usd) == (("groq",), 9, 0.5)
+    _, task = await story(tasks, work)
+    assert (task.status, task.answer, task.finish_reason) == ("completed", "From the service.", "length")
+
+
+async def test_an_agent_that_its_caller_named_is_asked(tasks: TaskLog, hire: Hire) -> None:
+    work, coordinator = await accept(tasks, agent="groq-lightning"), hire("coordinator-a", answered())
+    await run(coordinator, work)
+    assert [agent for agent, _ in coordinator.agents.asked] == ["groq-lightning"]
+
+
+@pytest.mark.parametrize("target", ["agent", "service"])
+async def test_a_name_that_nobody_has_fails_the_task_by_its_field(tasks: TaskLog, hire: Hire, target: str) -> None:
+    work, coordinator = await accept(tasks, **{target: "nobody"}), hire("coordinator-a", answered())
+    await run(coordinator, work)
+    _, task = await story(tasks, work)
+    assert task.error is not None
+    assert (task.status, task.error.errors[0].field) == ("failed", target)
+    assert (coordinator.agents.asked, coordinator.gateway.asked) == ([], [])
 
 
 # -- delivered again -----------------------------------------------------------------------------------------------
@@ -365,6 +312,23 @@ async def test_an_agent_that_cannot_be_asked_fails_the_task(tasks: TaskLog, hire
     await run(hire("coordinator-a", NoService("no agent listens")), work)
     task = (await story(tasks, work))[1]
     assert (task.status, task.error and task.error.detail) == ("failed", "no agent listens")
+
+
+@pytest.mark.parametrize("carried", [True, False], ids=["as a problem", "as an error"])
+async def test_work_that_was_stopped_though_nobody_cancelled_the_task_is_done_again(
+    tasks: TaskLog, hire: Hire, carried: bool
+) -> None:
+    # Given an agent that is stopped at work, as one is when its process is asked to end
+    stopped = Cancelled("ask", "aborted by its caller")
+    problem = Answer(agent="writing", step="direct", problem=Problem.of(stopped))
+    work = await accept(tasks)
+    # When that is all that comes of the task
+    with pytest.raises(Unavailable):
+        await run(hire("coordinator-a", problem if carried else Problem.of(stopped).error()), work)
+    # Then it has not ended, and whoever is handed it next ends it
+    assert names((await story(tasks, work))[0]) == ["accepted", "claimed"]
+    await run(hire("coordinator-b", answered()), work, delivery=2)
+    assert (await story(tasks, work))[1].status == "completed"
 
 
 # -- two owners ----------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from typing import Any
 
 from actors.catalogue import Catalogue, load
 from actors.gateway.gateway import Gateway
-from actors.gateway.journal import Entry, Kept, Overtaken
 from actors.gateway.providers import Attempt, Provider, Served
+from bus.journal import Entry, Kept, Overtaken
 from bus.subjects import CallJournal
 from schemas.completion import ChatMessage, Complete
 from schemas.errors import UpstreamError

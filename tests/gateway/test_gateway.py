@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from actors.gateway.gateway import reservation_usd
-from actors.gateway.journal import Entry, key_of
+from bus.journal import Entry, key_of
 from bus.subjects import CallJournal
 from schemas.completion import Complete, Completion
 from schemas.errors import DeadlineExceeded
@@ -143,6 +143,21 @@ async def test_a_call_cancelled_before_it_left_is_never_made_and_costs_nothing(b
     assert script.attempts == []
     entry = bench.journal.entry(key_of(ask()))
     assert (entry.state, entry.calls) == ("ended", ())
+
+
+async def test_a_call_that_was_aborted_is_no_answer_to_whoever_asks_again(bench: Bench) -> None:
+    # Given a call that ended with the process of whoever asked, not with the task
+    script = Script()
+    asked = asyncio.create_task(bench.plays(cheap=script).gateway.complete(ask()))
+    await script.started.wait()
+    asked.cancel()
+    await asyncio.wait({asked}, timeout=LONG_S)
+    # When the task goes on and asks again
+    script.go_on.set()
+    answer = await bench.gateway.complete(ask())
+    # Then it gets an answer, and the account of both
+    assert (answer.text, answer.problem) == ("An answer.", None)
+    assert [call.outcome for call in answer.calls] == ["cancelled", "answered"]
 
 
 async def test_a_wait_between_two_attempts_can_be_cancelled(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.gateway.gateway import EMBEDDED, RetryPolicy
-from actors.gateway.journal import key_of
+from bus.journal import key_of
 from schemas.completion import ChatMessage, ImagePart
 from schemas.service import LOCAL, LOCAL_EMBEDDINGS
 from tests.gateway.doubles import Bench, Script, ask, broken, refused, served

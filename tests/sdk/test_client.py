@@ -1,6 +1,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -487,6 +488,26 @@ async def test_the_async_client_has_the_same_verbs(async_client: AsyncClient, pl
     assert len((await async_client.tasks()).tasks) == 2
     assert len(await async_client.agents()) == len(await async_client.services()) == 2
     assert (await async_client.health()).status == "ready"
+
+
+async def test_costs_are_asked_for_by_key_and_day(
+    client: Client, async_client: AsyncClient, platform: PlatformSimulator
+) -> None:
+    # Given both clients
+    # When each asks for costs, one with everything said, one with nothing
+    first = client.costs(by="task", since=date(2026, 5, 1), until=date(2026, 5, 31))
+    second = await async_client.costs()
+    # Then what was said arrived, and what is unknown stayed unknown
+    assert [seen.query for seen in platform.made("GET", "/api/v1/costs")] == [
+        {"by": "task", "since": "2026-05-01", "until": "2026-05-31"},
+        {"by": "day"},
+    ]
+    assert (first.by, second) == ("task", platform.costs)
+    assert second.rows[1].premium_cost_usd is None
+    # And days in the wrong order are refused with the field
+    with pytest.raises(InvalidTask) as caught:
+        client.costs(since=date(2026, 5, 2), until=date(2026, 5, 1))
+    assert caught.value.problem.errors[0].field == "until"
 
 
 def test_both_clients_have_the_same_public_verbs() -> None:

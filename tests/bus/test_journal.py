@@ -8,8 +8,8 @@ import nats.errors
 import pytest
 from nats.js import JetStreamContext
 
-from actors.gateway.journal import Entry, Journal, Kept, Overtaken, key_of
 from bus.client import Bus
+from bus.journal import Entry, Journal, Kept, Overtaken, key_of
 from bus.streams import CALLS
 from bus.subjects import CallJournal
 from schemas.completion import Completion
