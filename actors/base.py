@@ -40,7 +40,10 @@ class Actor:
         raise NotImplementedError
 
     async def end(self, grace_s: float) -> None:
-        """Take no more work and finish what is under way."""
+        """Take no more work from streams, and wait for what is under way."""
+
+    async def release(self) -> None:
+        """Let go of what the endpoints needed; they have answered, or had their time."""
 
     def metadata(self) -> dict[str, str]:
         """Shown by service discovery beside the name."""
@@ -93,3 +96,4 @@ class Actor:
         self._life.cancel()
         await self.end(grace_s)
         await self.bus.close(grace_s)
+        await self.release()

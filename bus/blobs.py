@@ -2,41 +2,64 @@
 
 import asyncio
 import hashlib
+from datetime import datetime, timedelta
 from typing import Any
 
 import nats.errors
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
-from nats.js.errors import APIError, NotFoundError
+from nats.js import JetStreamContext, api
+from nats.js.errors import APIError, InvalidBucketNameError, NotFoundError
+from nats.js.object_store import ObjectStore
 
-from bus.streams import PAYLOADS
+from bus.streams import KEEP_S, PAYLOADS
 from schemas.errors import BusUnavailable, DecodeError
+from schemas.message import now
 
 TRAVEL_LIMIT = 256 * 1024
 H_REF = "Devskyy-Ref"
+REQUESTS = "requests"
+"""Bucket of requests and replies, which nobody reads again later; made when first needed."""
+REQUESTS_KEEP_S = 3600.0
 PATIENCE_S = 30.0
 """For one payload to come out of the store."""
+_KEEP_S = {PAYLOADS: KEEP_S, REQUESTS: REQUESTS_KEEP_S}
 
 
 class Blobs:
-    """Content-addressed payloads: the name is the SHA-256 of the bytes, so storing twice stores once."""
+    """Content-addressed payloads: the name is the SHA-256 of the bytes, after the bucket's name unless that is `payloads`.
+
+    What is there is not stored again: that would replace its chunks, and a reader in the midst of them would wait in
+    vain. Only past half of its time is it, so that a reference never outlives what it refers to.
+    """
 
     def __init__(self, js: JetStreamContext) -> None:
         self._js = js
 
-    async def put(self, data: bytes) -> str:
+    async def put(self, data: bytes, bucket: str = PAYLOADS) -> str:
         """Store bytes and return their name.
 
         Raises:
             BusUnavailable: they were not stored.
         """
-        name = hashlib.sha256(data).hexdigest()
+        digest = hashlib.sha256(data).hexdigest()
         try:
-            store = await self._js.object_store(PAYLOADS)
-            await store.put(name, data)
+            store = await self._store(bucket)
+            if not await _is_there(store, digest, _KEEP_S[bucket] / 2):
+                await store.put(digest, data)
         except (nats.errors.Error, APIError, TimeoutError) as error:
             raise BusUnavailable(f"a payload of {len(data):,} bytes was not stored: {error!r}") from error
-        return name
+        return digest if bucket == PAYLOADS else f"{bucket}/{digest}"
+
+    async def _store(self, bucket: str) -> ObjectStore:
+        try:
+            return await self._js.object_store(bucket)
+        except NotFoundError:
+            if bucket != REQUESTS:
+                raise
+        # Within an hour they may take half of what the others may take in their thirty days.
+        payloads = await self._js.stream_info(f"OBJ_{PAYLOADS}")
+        config = api.ObjectStoreConfig(ttl=int(REQUESTS_KEEP_S), max_bytes=max(0, payloads.config.max_bytes or 0) // 2)
+        return await self._js.create_object_store(bucket, config=config)
 
     async def get(self, name: str) -> bytes:
         """The bytes behind a name.
@@ -48,18 +71,19 @@ class Blobs:
         try:
             # nats-py waits for ever for a chunk that a broken connection dropped.
             async with asyncio.timeout(PATIENCE_S):
-                store = await self._js.object_store(PAYLOADS)
-                return (await store.get(name)).data or b""
-        except NotFoundError:
+                bucket, _, digest = name.rpartition("/")
+                store = await self._js.object_store(bucket or PAYLOADS)
+                return (await store.get(digest)).data or b""
+        except (NotFoundError, InvalidBucketNameError):
             raise DecodeError("payload", f"there is none named {name}; it may have grown too old", b"") from None
         except (nats.errors.Error, APIError, TimeoutError) as error:
             raise BusUnavailable(f"payload {name} was not read: {error!r}") from error
 
-    async def offload(self, body: bytes, headers: dict[str, Any]) -> bytes:
+    async def offload(self, body: bytes, headers: dict[str, Any], bucket: str = PAYLOADS) -> bytes:
         """The body as it may travel: itself, or empty with its name set in `headers`."""
         if len(body) <= TRAVEL_LIMIT:
             return body
-        headers[H_REF] = await self.put(body)
+        headers[H_REF] = await self.put(body, bucket)
         return b""
 
     async def load(self, msg: Msg) -> bytes:
@@ -70,3 +94,11 @@ class Blobs:
         """The body that travelled, or the one that its headers name."""
         name = (headers or {}).get(H_REF)
         return body if name is None else await self.get(name)
+
+
+async def _is_there(store: ObjectStore, digest: str, age_s: float) -> bool:
+    try:
+        stored_at = (await store.get_info(digest)).mtime
+    except NotFoundError:
+        return False
+    return stored_at is not None and datetime.fromisoformat(stored_at) > now() - timedelta(seconds=age_s)

@@ -20,7 +20,7 @@ from nats.micro.service import Service, ServiceConfig
 from pydantic import BaseModel
 
 from bus import trace
-from bus.blobs import Blobs
+from bus.blobs import REQUESTS, Blobs
 from bus.codec import CONTENT_TYPE, decode, encode
 from bus.subjects import Abort, AlertSubject, DeadLetterSubject
 from schemas.errors import (
@@ -177,15 +177,17 @@ class Bus:
         return self
 
     async def close(self, grace_s: float = 5.0) -> None:
-        """Take no more requests, finish what is under way within `grace_s`, and disconnect."""
+        """Take no more requests, finish what is under way within `grace_s`, and disconnect.
+
+        What is not finished by then is left, not cancelled: a cancelled call would be written down as if its caller
+        had wanted that. Whoever asked hears nothing more, and asks again elsewhere.
+        """
         self._draining = True
         for service in self._services:
             with contextlib.suppress(nats.errors.Error):
                 await service.stop()
         if self._running:
             await asyncio.wait(self._running, timeout=grace_s)
-        for task in list(self._running):
-            task.cancel()
         with contextlib.suppress(Exception):
             await self._nc.flush(timeout=1)
         with contextlib.suppress(Exception):
@@ -215,7 +217,7 @@ class Bus:
         if (parent := trace.current()) is not None:
             headers[trace.HEADER] = parent
         try:
-            body = await self.blobs.offload(encode(message), headers)
+            body = await self.blobs.offload(encode(message), headers, REQUESTS)
             await self._publish(str(subject), body, headers, self._reply_prefix + request_id)
             msg = await self._answer(str(subject), queue, timeout_s)
         except (asyncio.CancelledError, DeadlineExceeded):
@@ -244,12 +246,15 @@ class Bus:
         while (left_s := (deadline - now()).total_seconds()) > 0:
             try:
                 return await self.request(subject, message, reply, timeout_s=left_s, work=work)
+            except DeadlineExceeded:
+                break  # it names the last try's time only
             except (ResponderLost, BusUnavailable, RemoteError) as error:
                 if not error.retryable:
                     raise
                 log.info("asking again", subject=str(subject), reason=str(error))
                 await asyncio.sleep(min(0.25, max(0.0, left_s)))
-        raise DeadlineExceeded(f"a request to {subject}", max(0.0, (deadline - began).total_seconds()))
+        allowed_s = max(0.0, (deadline - began).total_seconds())
+        raise DeadlineExceeded(f"a request to {subject}", round(allowed_s, 3))
 
     async def _answer(self, subject: str, queue: asyncio.Queue[Msg], timeout_s: float) -> Msg:
         loop = asyncio.get_running_loop()
@@ -455,7 +460,7 @@ class Bus:
             return
         headers = {"Content-Type": CONTENT_TYPE, **(headers or {})}
         try:
-            body = await self.blobs.offload(encode(message), headers)
+            body = await self.blobs.offload(encode(message), headers, REQUESTS)
             await self._nc.publish(reply, body, headers=headers)
         except (nats.errors.Error, BusUnavailable) as error:
             log.warning("a reply was lost", error=repr(error))  # the caller asks again
@@ -489,7 +494,9 @@ class Bus:
         await self._nc.subscribe(subject, cb=callback)
 
     async def _on_error(self, error: Exception) -> None:
-        self._last_error = error
+        # A refusal is the cause; that the server then closes the connection is not.
+        if "Authorization" not in str(self._last_error):
+            self._last_error = error
         log.warning("nats error", error=repr(error))
 
     async def _on_disconnected(self) -> None:

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 import nats.errors
 import structlog
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from bus.client import Bus
 from bus.streams import Consumer
-from schemas.errors import DecodeError, DevSkyyError, Fenced
+from schemas.errors import DecodeError, DevSkyyError, Fenced, Unavailable
 
 FETCH_S = 2.0
 """How long one fetch waits; one that was under way when the broker was started anew is lost for as long."""
@@ -28,7 +29,8 @@ class Puller:
     - `Fenced` leaves the message alone: its newer owner has a delivery of its own.
     - Bytes that mean nothing go to the dead letters with the reason.
     - Any other failure brings the message again later; after `max_deliveries` it goes to `give_up`, and from there
-      to the dead letters with an alert.
+      to the dead letters with an alert. With `outlasts_outages`, it is tried beyond that for as long as it fails
+      because something is `Unavailable`.
     """
 
     def __init__(
@@ -40,11 +42,12 @@ class Puller:
         concurrency: int,
         max_deliveries: int = 20,
         give_up: Handle | None = None,
+        outlasts_outages: bool = False,
     ) -> None:
         self._bus, self._consumer, self._handle = bus, consumer, handle
         self._room = asyncio.Semaphore(concurrency)
         self._concurrency = concurrency
-        self._max_deliveries, self._give_up = max_deliveries, give_up
+        self._max_deliveries, self._give_up, self._outlasts_outages = max_deliveries, give_up, outlasts_outages
         self._running: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -55,6 +58,7 @@ class Puller:
     async def run(self) -> None:
         """Pull until `stop`; whatever the connection does, it goes on."""
         while not self._stopping:
+            subscription: JetStreamContext.PullSubscription | None = None
             try:
                 subscription = await self._bus.js.pull_subscribe_bind(
                     durable=self._consumer.name, stream=self._consumer.stream
@@ -64,6 +68,10 @@ class Puller:
             except (nats.errors.Error, APIError, TimeoutError) as error:
                 log.warning("pulling failed; trying again", consumer=self._consumer.name, error=repr(error))
                 await asyncio.sleep(0.3)
+            finally:
+                if subscription is not None:
+                    with contextlib.suppress(Exception):
+                        await subscription.unsubscribe()
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing more, and wait for what is under way; the rest comes again elsewhere."""
@@ -71,12 +79,12 @@ class Puller:
         if self._running:
             await asyncio.wait(self._running, timeout=grace_s)
 
-    async def _pull(self, subscription: object) -> None:
+    async def _pull(self, subscription: JetStreamContext.PullSubscription) -> None:
         async with self._room:
             pass  # wait until there is room for one at least
         free = max(1, self._concurrency - len(self._running))
         try:
-            batch = await subscription.fetch(min(free, 64), timeout=FETCH_S)  # type: ignore[attr-defined]
+            batch = await subscription.fetch(min(free, 64), timeout=FETCH_S)
         except (nats.errors.TimeoutError, TimeoutError):
             return
         for msg in batch:
@@ -95,10 +103,7 @@ class Puller:
     async def _work(self, msg: Msg) -> None:
         beating = asyncio.create_task(self._beat(msg))
         try:
-            if msg.metadata.num_delivered > self._max_deliveries:
-                await self._exhausted(msg)
-            else:
-                await self._handle(msg)
+            await self._attempt(msg)
             await msg.ack()
         except Fenced as error:
             log.info("fenced", error=str(error))
@@ -117,6 +122,20 @@ class Puller:
         finally:
             beating.cancel()
 
+    async def _attempt(self, msg: Msg) -> None:
+        if msg.metadata.num_delivered <= self._max_deliveries:
+            await self._handle(msg)
+            return
+        if self._outlasts_outages:
+            try:
+                await self._handle(msg)
+                return
+            except (Unavailable, Fenced, DecodeError, nats.errors.Error):
+                raise
+            except Exception:
+                log.exception("handling failed for the last time", subject=msg.subject)
+        await self._exhausted(msg)
+
     async def _exhausted(self, msg: Msg) -> None:
         reason = f"given up after {self._max_deliveries} deliveries"
         if self._give_up is not None:
@@ -125,7 +144,7 @@ class Puller:
         await self._bus.alert(3, "a message was given up", f"{msg.subject}: {reason}")
 
     async def _again(self, msg: Msg) -> None:
-        delay_s = min(30.0, 0.25 * 2 ** (msg.metadata.num_delivered - 1))
+        delay_s = min(30.0, 0.25 * 2 ** min(msg.metadata.num_delivered - 1, 10))
         with contextlib.suppress(nats.errors.Error):
             await msg.nak(delay=delay_s)
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bus.files import write_private
-from bus.streams import BUDGET_BYTES, TASKS
+from bus.streams import TASKS
 from bus.subjects import Submit, TaskCommand, TaskEvents
 from schemas.errors import ConfigError, StartError
 
 PLATFORM, OUTSIDE = "platform", "outside"
+NO_LIMIT = 2**60
+"""Bytes of JetStream's store. Each stream has its limit; a limit of the whole that shrinks with the free space would
+refuse the streams of an earlier start, which set more aside."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,7 @@ def binary() -> str:
     return found
 
 
-def write_config(
-    home: Path, port: int, credentials: Credentials, tenant: str, store_bytes: int = 2 * BUDGET_BYTES
-) -> Path:
+def write_config(home: Path, port: int, credentials: Credentials, tenant: str) -> Path:
     """Write the server's configuration and return its path.
 
     The outside user may submit, command and read its tenant's tasks, and nothing else: it has no consumers (a consumer
@@ -85,7 +86,7 @@ server_name: devskyy
 log_file: {json.dumps(str(logs / "nats.log"))}
 logfile_size_limit: 10MB
 logfile_max_num: 4
-jetstream {{ store_dir: {json.dumps(str(store))}, sync_interval: always, max_file_store: {store_bytes} }}
+jetstream {{ store_dir: {json.dumps(str(store))}, sync_interval: always, max_file_store: {NO_LIMIT} }}
 accounts {{
   {PLATFORM}: {{
     jetstream: enabled

@@ -1,15 +1,19 @@
 """The streams, buckets and consumers, created at boot. Creating them again changes nothing."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 
 import nats.errors
+import structlog
 from nats.aio.client import Client
 from nats.js import JetStreamContext, api
-from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
+from nats.js.errors import APIError, BadRequestError, NotFoundError
 
 from bus.subjects import ROOT, AlertSubject, CallJournal, DeadLetterSubject, Submit, TaskCommand, TaskEvents
 from schemas.errors import BusUnavailable
+
+log = structlog.get_logger()
 
 TASKS, CALLS, SUBMIT, COMMANDS, ALERTS, DEAD = "TASKS", "CALLS", "SUBMIT", "COMMANDS", "ALERTS", "DEAD"
 PAYLOADS = "payloads"
@@ -54,14 +58,14 @@ CONSUMERS = (COORDINATORS, PROJECTOR, INTAKE)
 
 
 def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:
-    """Every stream with its limits in age and in bytes, shares of `budget`; the payloads' store has the rest."""
-    log = f"{ROOT}.log.>"
+    """Every stream, the payloads' store among them, with its limits in age and in bytes, shares of `budget`."""
+    written = f"{ROOT}.log.>"
     tasks = f"{ROOT}.tasks.>"
     return [
         api.StreamConfig(
             name=TASKS,
-            subjects=[log],
-            subject_transform=api.SubjectTransform(src=log, dest=tasks),
+            subjects=[written],
+            subject_transform=api.SubjectTransform(src=written, dest=tasks),
             republish=api.RePublish(src=tasks, dest=tasks),
             allow_direct=True,
             max_age=KEEP_S,
@@ -97,6 +101,16 @@ def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:
         ),
         api.StreamConfig(name=ALERTS, subjects=[AlertSubject.pattern()], max_age=KEEP_S, max_bytes=budget // 100),
         api.StreamConfig(name=DEAD, subjects=[DeadLetterSubject.pattern()], max_age=KEEP_S, max_bytes=budget // 50),
+        # As the client library's object store makes it; that one cannot change its limits later.
+        api.StreamConfig(
+            name=f"OBJ_{PAYLOADS}",
+            subjects=[f"$O.{PAYLOADS}.C.>", f"$O.{PAYLOADS}.M.>"],
+            allow_direct=True,
+            allow_rollup_hdrs=True,
+            max_age=KEEP_S,
+            max_bytes=budget * 35 // 100,
+            discard=api.DiscardPolicy.NEW,
+        ),
     ]
 
 
@@ -108,20 +122,36 @@ async def ensure(client: Client, patience_s: float = 30.0, budget: int = BUDGET_
         BadRequestError: an existing stream cannot be changed into ours.
     """
     deadline = asyncio.get_running_loop().time() + patience_s
+    told = ""
     while True:
         try:
             await _ensure_once(client.jetstream(timeout=5), budget)
             return
+        except BadRequestError:
+            raise
         except (nats.errors.Error, APIError, TimeoutError) as error:
-            if isinstance(error, BadRequestError) or asyncio.get_running_loop().time() > deadline:
-                if isinstance(error, BadRequestError):
-                    raise
-                raise BusUnavailable(f"JetStream did not come up within {patience_s:g} s: {error!r}") from error
+            why = str(error) or repr(error)
+            if asyncio.get_running_loop().time() > deadline:
+                raise BusUnavailable(f"JetStream did not come up within {patience_s:g} s: {why}") from error
+            if why != told:
+                told = why
+                log.warning("waiting for JetStream", error=why)
             await asyncio.sleep(0.2)
 
 
 async def _ensure_once(js: JetStreamContext, budget: int) -> None:
+    growths: list[tuple[int, api.StreamConfig]] = []
     for config in stream_configs(budget):
+        assert config.name is not None and config.max_bytes is not None
+        before = 0
+        with contextlib.suppress(NotFoundError):
+            info = await js.stream_info(config.name)
+            before = info.config.max_bytes or 0
+            # Nothing that is there is lost, nor what is written while the limit is lowered.
+            config.max_bytes = max(config.max_bytes, min(before, info.state.bytes * 5 // 4))
+        growths.append((config.max_bytes - before, config))
+    # What is set aside for the others may leave no room until those that shrink have given theirs back.
+    for _, config in sorted(growths, key=lambda growth: growth[0]):
         try:
             await js.add_stream(config)
         except BadRequestError as error:
@@ -130,12 +160,6 @@ async def _ensure_once(js: JetStreamContext, budget: int) -> None:
             await js.update_stream(config)
     for consumer in CONSUMERS:
         await js.add_consumer(consumer.stream, consumer.config())
-    try:
-        await js.object_store(PAYLOADS)
-    except (NotFoundError, ServiceUnavailableError):
-        await js.create_object_store(
-            PAYLOADS, config=api.ObjectStoreConfig(ttl=int(KEEP_S), max_bytes=budget * 35 // 100)
-        )
 
 
 _STREAM_NAME_IN_USE = 10058

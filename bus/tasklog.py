@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from bus import trace
-from bus.blobs import H_REF, TRAVEL_LIMIT
+from bus.blobs import H_REF
 from bus.client import Bus
 from bus.codec import CONTENT_TYPE, decode, decode_as, encode
 from bus.streams import COMMANDS, TASKS
@@ -42,6 +42,15 @@ from schemas.task import BUILT_TIERS, MAX_INPUT_BYTES, MAX_PROMPT_BYTES, Task, T
 WRONG_LAST_SEQUENCE = 10071
 _NO_ROOM = {10023, 10028, 10047, 10077}
 """JetStream's codes for: insufficient resources, storage resources exceeded, stream limits reached."""
+FULL_AT_PERCENT = 85
+"""Of the stream's bytes; what is above is for the further events of tasks that were accepted."""
+ROOM_CHECK_S = 1.0
+"""Between two looks at how full the stream is."""
+ROOM_ANSWER_S = 1.0
+"""How long such a look may take; then it is unknown."""
+EVENT_LIMIT = 900_000
+"""Bytes of an event that travels as it is, as outside clients cannot read the object store. NATS takes 1 MiB, headers
+included."""
 FOLLOW_RECHECK_S = 5.0
 """A follower that has heard nothing for this long reads the log again, should the connection have dropped an event."""
 FOLLOW_RETRY_S = 0.5
@@ -98,6 +107,9 @@ class TaskLog:
     def __init__(self, bus: Bus, patience_s: float = 5.0) -> None:
         self._bus = bus
         self._patience_s = patience_s
+        self._room: tuple[int, int] | None = None
+        """Bytes that the stream holds and may hold; None when unknown."""
+        self._room_read_at = -ROOM_CHECK_S
 
     # -- the way in --------------------------------------------------------------------------------------------
 
@@ -133,14 +145,42 @@ class TaskLog:
             deadline_at=at + timedelta(seconds=request.timeout_s),
             trace=trace.current(),
         )
+        full = await self._full()
         try:
-            await self.append(event, expected=0)
+            if full is None:
+                await self.append(event, expected=0)
+                return project([event]), True
         except WrongLastSequence:
-            there = (await self.read(tenant, wanted))[0].event
-            if not isinstance(there, Accepted) or there.body_sha256 != event.body_sha256:
-                raise KeyReused(key or wanted, wanted) from None
-            return await self.task(tenant, wanted), there.event_id == event.event_id
-        return project([event]), True
+            pass
+        # A repeat takes no room, so it gets its task also when the log is full.
+        try:
+            there = [entry.event for entry in await self.read(tenant, wanted)]
+        except NotFound:
+            raise full or BusUnavailable(f"task {wanted} was there a moment ago and is not; try again") from None
+        task, first = self._task_of(wanted, there), there[0]
+        if isinstance(first, Accepted):
+            same, created = first.body_sha256 == event.body_sha256, first.event_id == event.event_id
+        else:  # the body has grown too old for the stream; the prompt is what is left of it
+            same, created = task.prompt == request.prompt, False
+        if not same:
+            raise KeyReused(key or wanted, wanted)
+        return task, created
+
+    async def _full(self) -> StorageFull | None:
+        """Why the stream takes no further task, if it does not. Unknown is no reason."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._room_read_at >= ROOM_CHECK_S:
+            self._room_read_at = loop.time()
+            try:
+                async with asyncio.timeout(min(ROOM_ANSWER_S, self._patience_s)):
+                    info = await self._bus.js.stream_info(TASKS)
+                self._room = (info.state.bytes, info.config.max_bytes or 0)
+            except (nats.errors.Error, APIError, TimeoutError):
+                self._room = None
+        if self._room is None:
+            return None
+        held, limit = self._room
+        return _log_full(held, limit) if 0 < limit * FULL_AT_PERCENT <= held * 100 else None
 
     async def command(self, tenant: str, task_id: str, command: Command) -> None:
         """Ask the task's owner for something. It is kept, so that an owner still to come finds it too.
@@ -162,16 +202,18 @@ class TaskLog:
 
     # -- reading -----------------------------------------------------------------------------------------------
 
-    async def read(self, tenant: str, task_id: str, after: int = 0) -> list[Logged]:
+    async def read(self, tenant: str, task_id: str, after: int = 0, start: int = 1) -> list[Logged]:
         """Events of a task, oldest first, those with `seq` over `after`.
 
+        Args:
+            start: the place in the stream to begin at; what lies before is not even loaded.
+
         Raises:
-            NotFound: there is no such task, or it has grown too old for the stream.
+            NotFound: there is no such task, it has grown too old for the stream, or nothing of it lies from `start` on.
             BusUnavailable: the stream did not answer.
         """
         pattern = TaskEvents.of_task(tenant, task_id)
         found: list[Logged] = []
-        start = 1
         while True:
             request = json.dumps({"next_by_subj": pattern, "seq": start, "batch": 256}).encode()
             pending = 0
@@ -198,9 +240,17 @@ class TaskLog:
         """The task as its events tell it.
 
         Raises:
-            NotFound, BusUnavailable: see `read`.
+            NotFound: see `read`; or its beginning has grown too old, and it had not ended.
+            BusUnavailable: see `read`.
         """
-        return project([entry.event for entry in await self.read(tenant, task_id)])
+        return self._task_of(task_id, [entry.event for entry in await self.read(tenant, task_id)])
+
+    @staticmethod
+    def _task_of(task_id: str, events: list[TaskEvent]) -> Task:
+        try:
+            return project(events)
+        except ValueError:
+            raise NotFound("task", task_id) from None
 
     async def follow(self, tenant: str, task_id: str, after: int = 0) -> AsyncIterator[TaskEvent]:
         """Events with `seq` over `after`, those to come included, until the task has ended; each once, in order.
@@ -219,12 +269,11 @@ class TaskLog:
         # Subscribed before reading, on one connection: what is stored after the reading will be heard.
         subscription = await self._bus.client.subscribe(TaskEvents.of_task(tenant, task_id), cb=on_event)
         try:
-            known, begun = after, False
-            heard: TaskEvent | None = None
+            known, place, begun = after, 0, False
+            heard: Logged | None = None
             while True:
                 try:
-                    fresh = await self._news(tenant, task_id, known, heard)
-                    over = heard is None and not fresh and await self._ended(tenant, task_id, known)
+                    fresh = await self._news(tenant, task_id, known, place, heard)
                 except BusUnavailable:
                     if not begun or self._bus.closed.is_set():
                         raise
@@ -232,31 +281,34 @@ class TaskLog:
                     await asyncio.sleep(FOLLOW_RETRY_S)
                     continue
                 begun = True
-                for event in fresh:
-                    known = event.seq
-                    yield event
-                    if event.event in TERMINAL:
+                for entry in fresh:
+                    place = entry.stream_seq
+                    if entry.event.seq > known:
+                        known = entry.event.seq
+                        yield entry.event
+                    if entry.event.event in TERMINAL:
                         return
-                if over:
-                    return
                 try:
-                    heard = await self.event_of(await asyncio.wait_for(live.get(), FOLLOW_RECHECK_S))
+                    msg = await asyncio.wait_for(live.get(), FOLLOW_RECHECK_S)
+                    heard = Logged(int((msg.headers or {}).get("Nats-Sequence", 0)), await self.event_of(msg))
                 except (TimeoutError, BusUnavailable):
                     heard = None
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
 
-    async def _news(self, tenant: str, task_id: str, known: int, heard: TaskEvent | None) -> list[TaskEvent]:
-        """What follows `known`: the event just heard if it is the next, else whatever the log holds."""
-        if heard is None or heard.seq > known + 1:
-            return [entry.event for entry in await self.read(tenant, task_id, known)]
-        return [heard] if heard.seq == known + 1 else []
-
-    async def _ended(self, tenant: str, task_id: str, known: int) -> bool:
-        """Whether the last event was known to the follower before it began."""
-        last = (await self.read(tenant, task_id))[-1].event
-        return last.event in TERMINAL and last.seq <= known
+    async def _news(self, tenant: str, task_id: str, known: int, place: int, heard: Logged | None) -> list[Logged]:
+        """What follows `place` in the stream: the event just heard if it is the next, else whatever the log holds."""
+        if heard is not None and heard.stream_seq <= place:
+            return []
+        if heard is not None and heard.event.seq == known + 1:
+            return [heard]
+        try:
+            return await self.read(tenant, task_id, 0, place + 1)
+        except NotFound:
+            if not place:
+                raise
+            return []
 
     async def wait(self, tenant: str, task_id: str, timeout_s: float) -> Task:
         """The task once it has ended, or as it is after `timeout_s`.
@@ -270,8 +322,8 @@ class TaskLog:
                 async for event in self.follow(tenant, task_id):
                     events.append(event)
         except TimeoutError:
-            return project(events) if events else await self.task(tenant, task_id)
-        return project(events)
+            return self._task_of(task_id, events) if events else await self.task(tenant, task_id)
+        return self._task_of(task_id, events)
 
     # -- writing -----------------------------------------------------------------------------------------------
 
@@ -295,7 +347,7 @@ class TaskLog:
             "Nats-Expected-Last-Subject-Sequence-Subject": TaskEvents.of_task(event.tenant, event.task_id),
         }
         subject = str(TaskLogEntry(event.tenant, event.task_id, event.event))
-        if len(body) > TRAVEL_LIMIT:
+        if len(body) > EVENT_LIMIT:
             headers[H_REF] = await self._bus.blobs.put(body)
             body = b""
         loop = asyncio.get_running_loop()
@@ -309,6 +361,8 @@ class TaskLog:
                 if error.err_code == WRONG_LAST_SEQUENCE:
                     return await self._mine_or_raise(event)
                 if error.err_code in _NO_ROOM:
+                    if "maximum bytes" in (error.description or ""):
+                        raise _log_full() from error
                     raise StorageFull(
                         f"JetStream has no room to record {event.event!r} ({error.description}); "
                         "free disk space under the platform's home, then send it again"
@@ -331,6 +385,14 @@ class TaskLog:
         if last.event.event_id == event.event_id:
             return last.stream_seq
         raise WrongLastSequence(event.task_id) from None
+
+
+def _log_full(held: int | None = None, limit: int | None = None) -> StorageFull:
+    of = f" ({held:,} of {limit:,} bytes)" if held is not None else ""
+    return StorageFull(
+        f"the task log is full{of}; a larger DEVSKYY_STREAM_BYTES or a shorter keeping time makes room, "
+        "then send it again"
+    )
 
 
 class OwnedTask:

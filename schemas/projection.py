@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 
-from schemas.event import Accepted, CancelledEvent, Claimed, Completed, Failed, TaskEvent
+from schemas.event import Accepted, Claimed, Ended, TaskEvent
 from schemas.task import Task
 
 
 def project(events: Sequence[TaskEvent]) -> Task:
     """The task after these events, oldest first.
 
+    The event that ended it carries the whole task, so it suffices when earlier ones are gone.
+
     Raises:
-        ValueError: there are none, or the first is not `accepted`.
+        ValueError: there are none, or the first is not `accepted` and the task has not ended.
     """
+    for event in events:
+        if isinstance(event, Ended):
+            return event.task
     if not events or not isinstance(events[0], Accepted):
         raise ValueError("a task's first event is 'accepted'")
     first = events[0]
@@ -24,19 +29,14 @@ def project(events: Sequence[TaskEvent]) -> Task:
         metadata=first.request.metadata,
     )
     for event in events[1:]:
-        match event:
-            case Claimed():
-                task = task.model_copy(
-                    update={
-                        "status": "running",
-                        "tier": event.tier,
-                        "shape": event.shape,
-                        "started_at": task.started_at or event.at,
-                        "reasons": event.reasons,
-                    }
-                )
-            case Completed() | Failed() | CancelledEvent():
-                return event.task
-            case _:
-                pass
+        if isinstance(event, Claimed):
+            task = task.model_copy(
+                update={
+                    "status": "running",
+                    "tier": event.tier,
+                    "shape": event.shape,
+                    "started_at": task.started_at or event.at,
+                    "reasons": event.reasons,
+                }
+            )
     return task

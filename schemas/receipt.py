@@ -44,6 +44,7 @@ class Receipt(Message):
     saved_usd: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    tokens_unknown_reason: str | None = None
     agents: int
     """How many agents contributed to the answer; judges do not count."""
     wall_ms: float
@@ -71,10 +72,17 @@ class Receipt(Message):
             saved_usd=saved,
             prompt_tokens=_sum([c.prompt_tokens for c in calls]),
             completion_tokens=_sum([c.completion_tokens for c in calls]),
+            tokens_unknown_reason=_untold(calls),
             agents=len({c.agent for c in calls if c.outcome == "answered"}),
             wall_ms=wall_ms,
             calls=calls,
         )
+
+
+def _untold(calls: tuple[Call, ...]) -> str | None:
+    """Which calls leave the sums of tokens unknown."""
+    silent = [f"{c.service}: {c.outcome}" for c in calls if c.prompt_tokens is None or c.completion_tokens is None]
+    return "tokens were not reported by " + "; ".join(silent) if silent else None
 
 
 def _sum(parts: list[int | None]) -> int | None:

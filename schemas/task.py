@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import json
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -27,6 +28,7 @@ BUILT_TIERS: tuple[Tier, ...] = ("simple",)
 
 MAX_PROMPT_BYTES = 256 * 1024
 MAX_INPUT_BYTES = 20 * 1000 * 1000
+MAX_MAP_BYTES = 64 * 1024
 DEFAULT_TIMEOUT_S = 600.0
 
 
@@ -81,6 +83,14 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    """It travels in every event of the task, so it is bounded."""
+    size = len(json.dumps(value))
+    if size > MAX_MAP_BYTES:
+        raise ValueError(f"has {size:,} bytes as JSON; the limit is {MAX_MAP_BYTES:,}")
+    return value
+
+
 class Turn(Strict):
     """One earlier message of the conversation that the prompt goes on with."""
 
@@ -103,7 +113,7 @@ class TaskRequest(Strict):
     """Seconds from acceptance until the task fails with `deadline_exceeded`."""
     agents: int | None = Field(default=None, ge=1, le=10_000)
     """The team's size within its shape."""
-    capabilities: tuple[Text, ...] = Field(default=(), max_length=32)
+    capabilities: tuple[Annotated[Text, Field(min_length=1, max_length=64)], ...] = Field(default=(), max_length=32)
     inputs: tuple[Input, ...] = Field(default=(), max_length=100)
     agent: Name | None = None
     """The agent that is to do it; left out, the coordinator picks one."""
@@ -113,9 +123,9 @@ class TaskRequest(Strict):
     """Earlier turns, oldest first; the prompt is the last."""
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
-    json_schema: PlainMap | None = None
+    json_schema: Annotated[PlainMap, AfterValidator(_small)] | None = None
     """The answer is to be JSON of this schema."""
-    metadata: PlainMap = Field(default={}, max_length=64)
+    metadata: Annotated[PlainMap, AfterValidator(_small)] = Field(default={}, max_length=64)
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:

@@ -3,6 +3,7 @@
 import ipaddress
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,23 +33,40 @@ def is_loopback(host: str) -> bool:
 
 
 class LoopbackOnly:
-    """Refuses callers from other machines. Ray binds the replica's own port wider than the platform wants it."""
+    """Refuses callers from other machines, and pages of other sites in a browser on this one.
+
+    Ray binds the replica's own port wider than the platform wants it. And a page from anywhere can point a name of its
+    own at 127.0.0.1 (DNS rebinding): its requests carry that name as host, or the site as origin.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        client = scope.get("client")
-        if scope["type"] in ("http", "websocket") and client is not None and not is_loopback(client[0]):
+        if scope["type"] in ("http", "websocket") and (stranger := _stranger(scope)) is not None:
             problem = Problem(
                 type=urn("not_loopback"),
                 title="Only this machine may call",
                 status=403,
-                detail="the platform listens on loopback only",
+                detail=f"the platform listens on loopback only; this request comes from {stranger}",
             )
             await problems.reply(problem)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def _stranger(scope: Scope) -> str | None:
+    """What makes a request foreign: its sender, the host it was sent to, or the site that sent it."""
+    client = scope.get("client")
+    if client is not None and not is_loopback(client[0]):
+        return "another machine"
+    for name, value in scope["headers"]:
+        if name in (b"host", b"origin"):
+            text = value.decode("latin-1")
+            host = urlsplit(text if name == b"origin" else f"//{text}").hostname or ""
+            if not is_loopback(host) and not host.endswith(".localhost"):
+                return f"{name.decode()} {text[:100]!r}"
+    return None
 
 
 class _BodyTooLarge(Exception):

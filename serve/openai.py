@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ConfigDict, Field, ValidationError
 
 from actors.catalogue import Catalogue
+from actors.coordinator.staffing import staff
 from bus.tasklog import TaskLog
 from schemas.errors import DevSkyyError, InvalidRequest, NotFound
 from schemas.message import Message
@@ -164,6 +165,7 @@ async def chat_completions(
     tasks: TaskLog = request.app.state.tasks
     catalogue: Catalogue = request.app.state.catalogue
     wanted = task_of(chat, catalogue)
+    staff(wanted, (), catalogue)
     accepted, _ = await tasks.accept(wanted, DEFAULT_TENANT, key=idempotency_key)
     task = await tasks.wait(DEFAULT_TENANT, accepted.task_id, wanted.timeout_s + 10)
     headers = {"Devskyy-Task": task.task_id}

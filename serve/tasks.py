@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from actors.coordinator.staffing import staff
 from bus.subjects import token
 from bus.tasklog import Logged, TaskLog
 from schemas.errors import InvalidRequest, NotFound
@@ -84,6 +85,7 @@ async def submit(
     """
     if idempotency_key is not None and not idempotency_key.strip():
         raise InvalidRequest("Idempotency-Key", "is empty")
+    staff(task, (), request.app.state.catalogue)
     accepted, _ = await _log(request).accept(task, DEFAULT_TENANT, key=idempotency_key)
     waited = wait_s(prefer)
     headers = {"Location": links(accepted.task_id).self}

@@ -1,7 +1,9 @@
 """The coordinator actor: takes accepted tasks from the stream and carries each to its end."""
 
+import asyncio
 import secrets
 
+import structlog
 from nats.aio.msg import Msg
 
 from actors.base import Actor
@@ -17,10 +19,14 @@ from bus.subjects import AgentAsk, ModelsComplete, TaskCommand
 from bus.tasklog import TaskLog
 from schemas.agent import Answer, Ask
 from schemas.completion import Complete, Completion
-from schemas.errors import DecodeError, DevSkyyError
+from schemas.errors import DecodeError
 from schemas.event import Accepted, Command
 
+log = structlog.get_logger()
+
 MAX_DELIVERIES = 20
+WAITING = 1024
+"""Tasks taken from the stream beyond those that are carried, so that a deadline or a cancel reaches them in time."""
 
 
 class CoordinatorActor(Actor):
@@ -31,6 +37,7 @@ class CoordinatorActor(Actor):
     async def begin(self) -> list[Endpoint]:
         tasks = TaskLog(self.bus, patience_s=20.0)
         self._tasks = tasks
+        self._obeying: set[asyncio.Task[None]] = set()
         self._lives = Lives(
             owner=f"{self.name}-{secrets.token_hex(4)}",
             tasks=tasks,
@@ -39,12 +46,13 @@ class CoordinatorActor(Actor):
             abort=self.bus.abort,
             journal=Journal(self.bus),
             complete=self._complete,
+            limit=self.settings.concurrent_tasks,
         )
         self._puller = Puller(
             self.bus,
             COORDINATORS,
             self._on_accepted,
-            concurrency=self.settings.concurrent_tasks,
+            concurrency=self.settings.concurrent_tasks + WAITING,
             max_deliveries=MAX_DELIVERIES,
             give_up=self._give_up,
         )
@@ -78,13 +86,18 @@ class CoordinatorActor(Actor):
         return event
 
     async def _on_command(self, msg: Msg) -> None:
-        self.spawn(self._obey(msg))
+        task = asyncio.create_task(self._obey(msg))
+        self._obeying.add(task)
+        task.add_done_callback(self._obeying.discard)
 
     async def _obey(self, msg: Msg) -> None:
+        """Whatever comes from outside, it never ends the actor."""
         try:
-            subject = TaskCommand.parse(msg.subject)
-            await self._lives.command(subject.tenant, subject.task, decode(msg.data, Command))
-        except DecodeError as error:
-            await self.bus.dead_letter("commands", msg, str(error))
-        except DevSkyyError as error:
-            await self.bus.alert(2, "a command had no effect", f"{msg.subject}: {error}")
+            try:
+                subject = TaskCommand.parse(msg.subject)
+                await self._lives.command(subject.tenant, subject.task, decode(msg.data, Command))
+            except (DecodeError, ValueError) as error:
+                await self.bus.dead_letter("commands", msg, str(error))
+        except Exception as error:
+            log.warning("a command had no effect", subject=msg.subject, error=repr(error))
+            await self.bus.alert(2, "a command had no effect", f"{msg.subject}: {error!r}")

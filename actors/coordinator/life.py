@@ -1,7 +1,8 @@
 """The life of a task in its owner's hands: claim it, run its shape, end it exactly once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -9,10 +10,10 @@ from typing import Any, Protocol
 import structlog
 
 from actors.catalogue import Catalogue, cost_usd, price_of
-from actors.coordinator.classifier import Classification, choose, classify
+from actors.coordinator.classifier import choose, classify
 from actors.coordinator.direct import Asks, Completes, Work, direct
-from actors.coordinator.staffing import pick_agent
-from bus.tasklog import Logged, OwnedTask, TaskLog, WrongLastSequence
+from actors.coordinator.staffing import staff
+from bus.tasklog import Logged, OwnedTask, TaskLog
 from schemas.agent import Answer
 from schemas.errors import (
     BadInput,
@@ -20,7 +21,6 @@ from schemas.errors import (
     DeadlineExceeded,
     DevSkyyError,
     Fenced,
-    InvalidRequest,
     NotFound,
     Unavailable,
 )
@@ -34,8 +34,6 @@ from schemas.task import BUILT_TIERS, SHAPE_OF, TaskRequest
 
 log = structlog.get_logger()
 
-NOBODY = "none"
-"""Stands for the agent where a service answers as it is."""
 SETTLE_S = 3.0
 """How long a stopped task waits for its calls to say what they spent."""
 
@@ -68,10 +66,13 @@ class Lives:
         abort: Callable[[str], Awaitable[None]],
         journal: Calls,
         complete: Completes,
+        limit: int = 256,
     ) -> None:
+        """`limit` is how many tasks are carried at a time; those beyond wait, and end in time all the same."""
         self._owner, self._tasks, self._catalogue = owner, tasks, catalogue
         self._ask, self._abort, self._journal, self._complete = ask, abort, journal, complete
         self._running: dict[tuple[str, str], _Running] = {}
+        self._room = asyncio.Semaphore(limit)
 
     async def command(self, tenant: str, task_id: str, command: Command) -> None:
         """Obey, if the task is ours. One that nobody has claimed yet is ended here and now."""
@@ -87,8 +88,10 @@ class Lives:
             owned = OwnedTask(self._tasks, history)
             try:
                 await self._end(owned, 0, Cancelled("the task", command.reason), (), None)
-            except (Fenced, WrongLastSequence):
-                log.info("claimed meanwhile; its owner obeys", task_id=task_id)
+            except Fenced:
+                # Claimed meanwhile. An owner elsewhere heard the command too; one here may have looked before it came.
+                if (running := self._running.get((tenant, task_id))) is not None:
+                    running.cancel(command.reason)
 
     async def run(self, accepted: Accepted, stream_seq: int, delivery: int) -> None:
         """Carry a task to its end.
@@ -107,10 +110,27 @@ class Lives:
         try:
             if (command := await self._tasks.pending_command(tenant, task_id)) is not None:
                 running.cancel(command.reason)
-            await self._carry(owned, running, delivery)
+            async with self._place(accepted.deadline_at, running):
+                await self._carry(owned, running, delivery)
         finally:
             if self._running.get((tenant, task_id)) is running:
                 del self._running[tenant, task_id]
+
+    @contextlib.asynccontextmanager
+    async def _place(self, deadline: datetime, running: _Running) -> AsyncIterator[None]:
+        """A place among those that are carried; a task that is cancelled or late needs none to end."""
+        taking = asyncio.ensure_future(self._room.acquire())
+        stop = asyncio.create_task(running.cancelled.wait())
+        try:
+            waited: set[asyncio.Future[Any]] = {taking, stop}
+            left_s = max(0.0, (deadline - now()).total_seconds())
+            await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            yield
+        finally:
+            stop.cancel()
+            if taking.done() and not taking.cancelled():
+                self._room.release()
+            taking.cancel()
 
     async def give_up(self, accepted: Accepted, deliveries: int) -> None:
         """End a task that no coordinator could carry."""
@@ -133,7 +153,9 @@ class Lives:
             shape = direct(work, self._ask, self._complete)
             outcome = await self._within(owned.accepted.deadline_at, running, shape, request.timeout_s)
         if isinstance(outcome, Answer) and outcome.problem is None:
-            await self._end(owned, delivery, None, outcome.calls, outcome)
+            # An earlier owner may have asked otherwise, before a change of the configuration: the journal knows all.
+            calls = outcome.calls if delivery == 1 else await self._spent(owned)
+            await self._end(owned, delivery, None, calls, outcome)
             return
         error: DevSkyyError
         if isinstance(outcome, DevSkyyError):
@@ -151,7 +173,7 @@ class Lives:
     def _plan(self, owned: OwnedTask, request: TaskRequest, delivery: int) -> Claimed:
         seen = classify(request)
         tier, why = choose(seen, request.tier, BUILT_TIERS)
-        agent, because = self._staff(request, seen)
+        agent, because = staff(request, seen.domains, self._catalogue)
         return Claimed(
             **owned.next_fields,
             epoch=delivery,
@@ -162,20 +184,6 @@ class Lives:
             reasons=(*why, *because),
             features={"difficulty": seen.difficulty, "domains": list(seen.domains), **seen.features},
         )
-
-    def _staff(self, request: TaskRequest, seen: Classification) -> tuple[str, tuple[str, ...]]:
-        """Who does it, and why."""
-        if request.service is not None:
-            if request.service not in self._catalogue.services:
-                raise InvalidRequest("service", f"there is no service {request.service!r}")
-            if not self._catalogue.order_for((request.service,)):
-                raise InvalidRequest("service", f"routing.services does not let {request.service!r} serve")
-            return NOBODY, (f"its caller named the service {request.service!r}",)
-        if request.agent is not None:
-            if request.agent not in self._catalogue.agents:
-                raise InvalidRequest("agent", f"there is no agent {request.agent!r}")
-            return request.agent, ("its caller named the agent",)
-        return pick_agent(seen.domains, request.capabilities, self._catalogue.agents)
 
     async def _within(
         self, deadline: datetime, running: _Running, shape: Awaitable[Answer], timeout_s: float
@@ -228,7 +236,7 @@ class Lives:
                 "finish_reason": answer.finish_reason if answer else None,
                 "finished_at": fields["at"],
                 "quality": self._quality(owned.accepted) if error is None else None,
-                "receipt": self._receipt(calls, wall_ms),
+                "receipt": self._receipt(owned.accepted.request, calls, wall_ms),
                 "error": Problem.of(error) if error is not None else None,
             }
         )
@@ -251,13 +259,16 @@ class Lives:
         quality = unmeasured(reason)
         return quality.model_copy(update={"reasons": quality.reasons | ({"met": reason} if asked else {})})
 
-    def _receipt(self, calls: tuple[Call, ...], wall_ms: float) -> Receipt:
+    def _receipt(self, request: TaskRequest, calls: tuple[Call, ...], wall_ms: float) -> Receipt:
         name = self._catalogue.routing.premium_service
-        cost, unknown = self._premium(name, calls)
+        cost, unknown = self._premium(name, request, calls)
         return Receipt.of(calls, wall_ms, name, cost, unknown)
 
-    def _premium(self, name: str, calls: tuple[Call, ...]) -> tuple[float | None, str | None]:
-        """What one call of the premium service would have cost, at the tokens that the serving call counted."""
+    def _premium(self, name: str, request: TaskRequest, calls: tuple[Call, ...]) -> tuple[float | None, str | None]:
+        """What one call of the premium service with the task's own words would have cost.
+
+        At the tokens that the serving call counted; of its prompt the task's share by length, the agent's left out.
+        """
         price, unknown = price_of(name, self._catalogue.services[name])
         if price is None:
             return None, unknown
@@ -266,4 +277,9 @@ class Lives:
             return None, "there is no answer to compare"
         if served.prompt_tokens is None or served.completion_tokens is None:
             return None, f"{served.service} reported no usage"
-        return cost_usd(price, served.prompt_tokens, served.completion_tokens), None
+        agent = self._catalogue.agents.get(served.agent)
+        ours = len(agent.prompt) if agent else 0
+        theirs = len(request.prompt) + sum(len(turn.content) for turn in request.history)
+        theirs += sum(len(item.text_content()) for item in request.inputs if item.kind != "image")
+        tokens = round(served.prompt_tokens * theirs / (theirs + ours))
+        return cost_usd(price, tokens, served.completion_tokens), None

@@ -2,11 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 
+from actors.catalogue import Catalogue
 from schemas.agent import AgentSpec
 from schemas.errors import InvalidRequest
+from schemas.task import TaskRequest
 
 GENERAL = "general"
 """The capability of an agent for whatever nobody else is for."""
+
+
+NOBODY = "none"
+"""Stands for the agent where a service answers as it is."""
+
+
+def staff(request: TaskRequest, domains: Sequence[str], catalogue: Catalogue) -> tuple[str, tuple[str, ...]]:
+    """Who does a task, and why; doors call it too, so that what nobody can do is refused before it is accepted.
+
+    Raises:
+        InvalidRequest: it names an agent, service or capability that is not there, or that routing does not allow.
+    """
+    if request.service is not None:
+        if request.service not in catalogue.services:
+            raise InvalidRequest("service", f"there is no service {request.service!r}")
+        if not catalogue.order_for((request.service,)):
+            raise InvalidRequest("service", f"routing.services does not let {request.service!r} serve")
+        return NOBODY, (f"its caller named the service {request.service!r}",)
+    if request.agent is not None:
+        if request.agent not in catalogue.agents:
+            raise InvalidRequest("agent", f"there is no agent {request.agent!r}")
+        return request.agent, ("its caller named the agent",)
+    return pick_agent(domains, request.capabilities, catalogue.agents)
 
 
 def pick_agent(

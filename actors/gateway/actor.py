@@ -14,7 +14,7 @@ from bus.client import Bus, Endpoint
 from bus.journal import Journal
 from bus.subjects import EmbeddedModel, GatewayAlive, ModelsComplete, ModelsEmbed
 from schemas.completion import Complete, Embed, Embeddings, Generate, Generated
-from schemas.errors import DeadlineExceeded, ResponderLost, UpstreamError
+from schemas.errors import DeadlineExceeded, RemoteError, ResponderLost, Unavailable, UpstreamError
 from schemas.message import Message
 from schemas.service import LOCAL_EMBEDDINGS, ServiceSpec
 
@@ -23,9 +23,10 @@ ALIVE_PATIENCE_S = 3.0
 
 
 class Alive(Message):
-    """A gateway's sign of life."""
+    """Asks a gateway whether it works on a journalled call; answers with `working` set."""
 
-    instance: str = ""
+    key: str
+    working: bool = False
 
 
 class EmbeddedProvider:
@@ -51,6 +52,8 @@ class EmbeddedProvider:
             raise UpstreamError(attempt.service, "its actor is starting anew", again=True) from None
         except DeadlineExceeded as error:
             raise UpstreamError(attempt.service, str(error)) from None
+        except (RemoteError, Unavailable) as error:
+            raise UpstreamError(attempt.service, str(error), again=error.retryable) from None
         if not answer.text.strip():
             raise UpstreamError(attempt.service, "an empty answer", again=True)
         return Served(answer.text, model, answer.finish_reason, answer.prompt_tokens, answer.completion_tokens)
@@ -75,32 +78,33 @@ class GatewayActor(Actor):
                 case _:
                     return litellm
 
-        self._gateway = Gateway(
-            self.instance, load(self.settings.config), os.environ, Journal(self.bus), provider_of, self._is_alive
-        )
+        catalogue = load(self.settings.config)
+        self._embeddings = catalogue.services[LOCAL_EMBEDDINGS].model
+        self._gateway = Gateway(self.instance, catalogue, os.environ, Journal(self.bus), provider_of, self._works)
         return [
             Endpoint("complete", ModelsComplete.pattern(), Complete, self._gateway.complete, concurrency=4096),
             Endpoint("embed", ModelsEmbed.pattern(), Embed, self._embed, concurrency=256),
             Endpoint("alive", str(GatewayAlive(self.instance)), Alive, self._alive, concurrency=1024),
         ]
 
-    async def end(self, grace_s: float) -> None:
+    async def release(self) -> None:
         await self._openai.close()
 
-    async def _alive(self, _: Alive) -> Alive:
-        return Alive(instance=self.instance)
+    async def _alive(self, asked: Alive) -> Alive:
+        return Alive(key=asked.key, working=self._gateway.works_on(asked.key))
 
-    async def _is_alive(self, instance: str) -> bool:
+    async def _works(self, instance: str, key: str) -> bool:
+        """Whether the gateway of that name lives and works on that call."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + ALIVE_PATIENCE_S
         while loop.time() < give_up:
             try:
-                await self.bus.request(GatewayAlive(instance), Alive(), Alive, timeout_s=1)
-                return True
+                answer = await self.bus.request(GatewayAlive(instance), Alive(key=key), Alive, timeout_s=1)
+                return answer.working
             except (ResponderLost, DeadlineExceeded, nats.errors.Error):
                 await asyncio.sleep(0.25)
         return False
 
     async def _embed(self, ask: Embed) -> Embeddings:
-        model = load(self.settings.config).services[LOCAL_EMBEDDINGS].model.split("/", 1)[1]
+        model = self._embeddings.split("/", 1)[1]
         return await self.bus.request(EmbeddedModel(model, "embed"), ask, Embeddings, timeout_s=30)

@@ -1,6 +1,7 @@
 """The gateway's trade: one question, an order of services, an honest account of every attempt."""
 
 import asyncio
+import json
 import random
 import secrets
 import time
@@ -23,6 +24,8 @@ from schemas.service import Price, ServiceSpec
 
 log = structlog.get_logger()
 
+IMAGE_TOKENS = 16_384
+"""More than any provider of the catalogue counts for one image at its finest."""
 PROMPT_OVERHEAD_TOKENS = 16
 """Per message, for the wrapping that providers add; with a token never shorter than a byte, an upper bound."""
 
@@ -56,7 +59,8 @@ def reservation_usd(price: Price | None, ask: Complete) -> float | None:
     """The most that a call can cost in US dollars, or None when the price is unknown."""
     if price is None:
         return None
-    size = sum(len(m.content.encode()) + PROMPT_OVERHEAD_TOKENS for m in ask.messages)
+    size = sum(len(m.content.encode()) + PROMPT_OVERHEAD_TOKENS + IMAGE_TOKENS * len(m.images) for m in ask.messages)
+    size += len(json.dumps(ask.json_schema)) if ask.json_schema else 0
     return cost_usd(price, size, ask.max_tokens)
 
 
@@ -89,12 +93,16 @@ class Gateway:
         environ: Mapping[str, str],
         journal: JournalStore,
         provider_of: Callable[[ServiceSpec], Provider],
-        alive: Callable[[str], Awaitable[bool]],
+        works: Callable[[str, str], Awaitable[bool]],
     ) -> None:
-        """`alive` says whether the gateway of that instance name still lives."""
+        """`works` says whether the gateway of that instance name lives and works on the call of that key."""
         self._instance, self._catalogue, self._environ = instance, catalogue, environ
-        self._journal, self._provider_of, self._alive = journal, provider_of, alive
+        self._journal, self._provider_of, self._works = journal, provider_of, works
         self._under_way: dict[str, _Work] = {}
+
+    def works_on(self, key: str) -> bool:
+        """Whether the call of that journal key is under way here."""
+        return key in self._under_way
 
     async def complete(self, ask: Complete) -> Completion:
         """The answer, with every attempt that was or may have been charged. Cancelled when nobody waits any more."""
@@ -138,7 +146,7 @@ class Gateway:
                 if _is_answer(entry.completion):
                     return entry.completion
                 return _Account(key, ask, kept.seq, entry.calls)
-            if entry.gateway != self._instance and await self._alive(entry.gateway):
+            if entry.gateway != self._instance and await self._works(entry.gateway, str(key)):
                 _in_time(ask.deadline_at)
                 await asyncio.sleep(0.2)  # it is at work; its answer will be found here
                 continue
@@ -173,17 +181,19 @@ class Gateway:
         return completion
 
     async def _begin(self, account: _Account, call: Call) -> None:
-        """Record an attempt before it is made. A cancellation waits for the record, so that its place is known."""
+        """Record an attempt before it is made, and only then go on: a record whose acknowledgement was lost would
+        later be taken for a call that was made. A cancellation waits for it too."""
         begun = Entry(state="begun", gateway=self._instance, began_at=now(), open=call, calls=account.calls)
-        writing = asyncio.ensure_future(self._journal.write(account.key, begun, account.seq))
+        writing = asyncio.ensure_future(self._write_surely(account, begun))
         try:
-            account.seq = await asyncio.shield(writing)
+            await asyncio.shield(writing)
         except asyncio.CancelledError:
-            account.seq = await writing
+            await writing
             raise
+        _in_time(account.ask.deadline_at)
 
     async def _write_surely(self, account: _Account, entry: Entry) -> None:
-        """The answer is there and paid for: it is recorded however long the bus takes, within the deadline's grace."""
+        """Record an entry however long the bus takes, for a minute at most."""
         give_up = time.monotonic() + 60
         while True:
             try:

@@ -6,15 +6,19 @@ bytes are interchangeable, so matching them first come, first served gives every
 """
 
 import hashlib
+import itertools
 import time
 from collections import OrderedDict, deque
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 KEEP_S = 60.0
+"""How long a reply subject waits for its answer."""
+KEEP_ANSWER_S = 2.0
+"""How long an answer waits for its reply subject. The two halves of a submission come within moments of each other; an
+answer whose sender wants none must not go to a later sender of the same bytes."""
 
 T = TypeVar("T")
-U = TypeVar("U")
-V = TypeVar("V")
 
 
 def fingerprint(subject: str, data: bytes) -> bytes:
@@ -25,41 +29,67 @@ def fingerprint(subject: str, data: bytes) -> bytes:
 class Replies:
     """Matches reply subjects with answers, whichever comes first."""
 
-    def __init__(self) -> None:
-        self._waiting: OrderedDict[bytes, deque[tuple[float, str]]] = OrderedDict()
-        self._answers: OrderedDict[bytes, deque[tuple[float, bytes]]] = OrderedDict()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._waiting: _Kept[str] = _Kept(KEEP_S, clock)
+        self._answers: _Kept[bytes] = _Kept(KEEP_ANSWER_S, clock)
+
+    def __len__(self) -> int:
+        """Halves that are kept."""
+        return len(self._waiting) + len(self._answers)
 
     def heard(self, print_: bytes, reply: str) -> bytes | None:
         """A sender waits on `reply`; its answer, if that is there already."""
-        return self._match(self._answers, self._waiting, print_, reply)
+        answer = self._answers.take(print_)
+        if answer is None:
+            self._waiting.put(print_, reply)
+        return answer
 
     def answered(self, print_: bytes, answer: bytes) -> str | None:
         """A submission has this answer; the subject that waits for it, if that was heard already."""
-        return self._match(self._waiting, self._answers, print_, answer)
-
-    @staticmethod
-    def _match(
-        there: "OrderedDict[bytes, deque[tuple[float, T]]]",
-        wanting: "OrderedDict[bytes, deque[tuple[float, U]]]",
-        print_: bytes,
-        value: U,
-    ) -> T | None:
-        moment = time.monotonic()
-        _forget(there, moment - KEEP_S)
-        _forget(wanting, moment - KEEP_S)
-        group = there.get(print_)
-        if group:
-            _, found = group.popleft()
-            if not group:
-                del there[print_]
-            return found
-        wanting.setdefault(print_, deque()).append((moment, value))
-        return None
+        reply = self._waiting.take(print_)
+        if reply is None:
+            self._answers.put(print_, answer)
+        return reply
 
 
-def _forget(table: "OrderedDict[bytes, deque[tuple[float, V]]]", before: float) -> None:
-    while table:
-        oldest = next(iter(table.values()))
-        if oldest[-1][0] >= before:
-            return
-        table.popitem(last=False)
+class _Kept(Generic[T]):
+    """Values by fingerprint, each for `keep_s`; the oldest of a fingerprint is taken first."""
+
+    def __init__(self, keep_s: float, clock: Callable[[], float]) -> None:
+        self._keep_s, self._clock = keep_s, clock
+        self._serials = itertools.count()
+        self._entries: OrderedDict[int, tuple[float, bytes, T]] = OrderedDict()
+        """By serial, so oldest first."""
+        self._groups: dict[bytes, deque[int]] = {}
+        """The serials of each fingerprint, oldest first."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def put(self, print_: bytes, value: T) -> None:
+        self._forget()
+        serial = next(self._serials)
+        self._entries[serial] = (self._clock(), print_, value)
+        self._groups.setdefault(print_, deque()).append(serial)
+
+    def take(self, print_: bytes) -> T | None:
+        self._forget()
+        group = self._groups.get(print_)
+        return self._drop(group[0]) if group else None
+
+    def _drop(self, serial: int) -> T:
+        """Remove the oldest value of a fingerprint."""
+        _, print_, value = self._entries.pop(serial)
+        group = self._groups[print_]
+        group.popleft()
+        if not group:
+            del self._groups[print_]
+        return value
+
+    def _forget(self) -> None:
+        before = self._clock() - self._keep_s
+        while self._entries:
+            serial, (moment, _, _) = next(iter(self._entries.items()))
+            if moment >= before:
+                return
+            self._drop(serial)

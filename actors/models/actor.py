@@ -25,7 +25,7 @@ class ModelsActor(Actor):
             Endpoint("embed", embed, Embed, self._embed, concurrency=8),
         ]
 
-    async def end(self, grace_s: float) -> None:
+    async def release(self) -> None:
         await self._model.close()
 
     async def _generate(self, ask: Generate) -> Generated:

@@ -22,7 +22,10 @@ class ProjectorActor(Actor):
         await self._database.migrate()
         self._tasks = TaskLog(self.bus)
         self._projection = TaskProjection(TaskRepository(self._database), self._history)
-        self._puller = Puller(self.bus, PROJECTOR, self._on_event, concurrency=16, max_deliveries=100)
+        # A database that is away for hours must not leave tasks in SQL that seem to run for ever.
+        self._puller = Puller(
+            self.bus, PROJECTOR, self._on_event, concurrency=16, max_deliveries=100, outlasts_outages=True
+        )
         self.spawn(self._puller.run())
         return []
 

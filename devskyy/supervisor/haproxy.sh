@@ -2,10 +2,26 @@
 # Stands before Ray Serve's HAProxy and makes its configuration the platform's own:
 # - its statistics and metrics listen on loopback, its admin socket is its owner's alone;
 # - what it answers itself is a problem to try again, as everywhere else. That covers the 404 of a proxy that was
-#   started anew and knows no routes yet: a task that was accepted must never be called unknown.
+#   started anew and knows no routes yet: a task that was accepted must never be called unknown. A request that nobody
+#   can read is a problem too, and none to try again;
+# - a caller is who connects. The replica believes X-Forwarded-For, so behind a proxy of the operator's own every caller
+#   would be a stranger from another machine, and be refused.
 # The configuration keeps its place, because Ray recognises its processes by that path.
 set -eu
 umask 077
+
+# problem STATUS REASON CODE TITLE DETAIL RETRYABLE: write the problem as STATUS.json, and as a whole answer STATUS.http
+problem() {
+    printf '{"type":"urn:devskyy:problem:%s","title":"%s","status":%s,"detail":"%s","errors":[],"retryable":%s}' \
+        "$3" "$4" "$1" "$5" "$6" > "$place/$1.json"
+    {
+        printf '%s\r\n' "HTTP/1.1 $1 $2" "Content-Type: application/problem+json"
+        [ "$1" != 503 ] || printf '%s\r\n' "Retry-After: 1"
+        printf '%s\r\n' "Connection: close" ""
+        cat "$place/$1.json"
+    } > "$place/$1.http"
+}
+
 config=""
 before=""
 for word in "$@"; do
@@ -13,21 +29,31 @@ for word in "$@"; do
     before="$word"
 done
 if [ -n "$config" ]; then
-    json="$(dirname "$config")/unavailable.json"
-    page="$(dirname "$config")/unavailable.http"
-    printf '%s' '{"type":"urn:devskyy:problem:unavailable","title":"Not available at the moment","status":503,' \
-        '"detail":"no replica answers; one is being started anew, try again","errors":[],"retryable":true}' > "$json"
-    printf '%s\r\n' "HTTP/1.1 503 Service Unavailable" "Content-Type: application/problem+json" \
-        "Retry-After: 1" "Connection: close" "" > "$page"
-    cat "$json" >> "$page"
-    again="status 503 content-type application/problem+json file $json hdr Retry-After 1"
+    place="$(dirname "$config")/problems"
+    mkdir -p "$place"
+    problem 503 "Service Unavailable" unavailable "Not available at the moment" \
+        "no replica answers; one is being started anew, try again" true
+    problem 400 "Bad Request" bad-request "Not a request that can be read" \
+        "the request line or a header is malformed, or together they are longer than 16 KB" false
+    problem 408 "Request Timeout" request-timeout "The request did not arrive" \
+        "the whole request must arrive in time; try again" true
+    problem 413 "Content Too Large" too-large "The request is too large" "send less at a time" false
+    again="status 503 content-type application/problem+json file $place/503.json hdr Retry-After 1"
+    unread="status 400 content-type application/problem+json file $place/400.json"
+    plain="{ res.hdr(content-type) -m beg text/plain }"
     sed -i \
         -e 's/^\( *bind \)\*\{0,1\}:\([0-9]\)/\1127.0.0.1:\2/' \
         -e 's/mode 666 level admin/mode 600 level admin/' \
-        -e "s#^\( *errorfile 50[234] \).*#\1$page#" \
+        -e '/^ *errorfile \(400\|408\|413\|500\) /d' \
+        -e "s#^\( *errorfile 50[234] \).*#\1$place/503.http#" \
+        -e "/^ *errorfile 502 /i\    errorfile 400 $place/400.http\n    errorfile 408 $place/408.http" \
+        -e "/^ *errorfile 502 /i\    errorfile 413 $place/413.http\n    errorfile 500 $place/503.http" \
         -e "/^backend default_backend/,/^backend [^d]/ s#http-request return status 404 .*#http-request return $again#" \
         -e '/^ *http-response return .* { res.hdr(content-type) -m beg text\/plain }$/d' \
-        -e "/^frontend http_frontend/a\\    http-response return $again if { status 404 500:599 } { res.hdr(content-type) -m beg text/plain }" \
+        -e '/^ *http-request del-header X-Forwarded-For$/d' \
+        -e "/^frontend http_frontend/a\    http-request del-header X-Forwarded-For" \
+        -e "/^frontend http_frontend/a\    http-response return $unread if { status 400 } $plain" \
+        -e "/^frontend http_frontend/a\    http-response return $again if { status 404 500:599 } $plain" \
         "$config"
 fi
 exec "$DEVSKYY_HAPROXY_BINARY" "$@"

@@ -1,6 +1,7 @@
 """`up` and `down`: start a platform in this process or beside it, and end it."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from rich.status import Status
 
 from devskyy.supervisor import processes
 from devskyy.supervisor.state import PlatformState, clear_state, read_state
-from devskyy.supervisor.supervisor import Supervisor, check, check_port, tail
+from devskyy.supervisor.supervisor import START_PATIENCE_S, Supervisor, check, check_port, tail
 from schemas.errors import StartError
 from schemas.settings import Settings
 
-READY_S = 180.0
+READY_S = START_PATIENCE_S + 15
+"""The supervisor gives up first, and says what it waited for."""
 DOWN_S = 45.0
 
 console = Console(stderr=True)
@@ -40,6 +42,8 @@ def down(settings: Settings) -> int:
         console.print(f"stopping the platform at {state.http} …")
         processes.interrupt(state.pid)
         processes.wait_gone(state.pid, DOWN_S)
+        if (deaf := state.process) is not None:
+            processes.kill([deaf])  # before its children, which it would start anew
     left = processes.end_home(settings.home)
     clear_state(settings.home)
     if not alive and not left:
@@ -80,7 +84,12 @@ def _detached(settings: Settings) -> int:
             time.sleep(0.05)
         else:
             processes.interrupt(process.pid)
-            process.wait(DOWN_S)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(DOWN_S)
+            if process.poll() is None:
+                process.kill()
+                processes.end_home(settings.home)
+                clear_state(settings.home)
             raise StartError(f"not ready within {READY_S:g} s", f"read the logs in {logs}")
     console.print(f"ready in {time.monotonic() - began:.1f} s")
     _print_urls(state)

@@ -8,7 +8,7 @@ time; a process's id is used together with its start time, so that a reused id i
 Some of Ray's own processes write their title over their environment. They stay in the session that their supervisor
 started them in, so those sessions are recorded too: the kernel does not reuse a session's id while anybody is in it.
 Once it is empty its id may go to a stranger, so a record counts only while its leader, if there is one, is the same
-process, and never after a restart of the machine or container.
+process, never after a restart of the machine or container, and never for a process whose environment can be read.
 """
 
 import contextlib
@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 
 import psutil
+
+from bus.files import write_private
 
 MARK = "DEVSKYY_PLATFORM_INSTANCE"
 HOME_MARK = "DEVSKYY_PLATFORM_HOME"
@@ -36,11 +38,23 @@ def _sessions_file(home: Path) -> Path:
 
 
 def record_session(home: Path, instance: str, leader: int) -> None:
-    """Write down a session that a supervisor started."""
-    with contextlib.suppress(psutil.Error), _sessions_file(home).open("a") as file:
-        started = psutil.Process(leader).create_time()
-        entry = {"instance": instance, "session": leader, "started": started, "system": _system_started()}
-        file.write(json.dumps(entry) + "\n")
+    """Write down a session that a supervisor started, and forget those that nobody is in any more."""
+    with contextlib.suppress(psutil.Error, OSError):
+        entry = _entry(instance, leader, psutil.Process(leader).create_time())
+        populated = {_session_of(pid) for pid in psutil.pids()}
+        kept = [_entry(of, id, began) for id, (of, began) in _sessions(home).items() if id in populated - {leader}]
+        write_private(_sessions_file(home), "".join(json.dumps(each) + "\n" for each in [*kept, entry]))
+
+
+def _entry(instance: str, session: int, started: float) -> dict[str, object]:
+    return {"instance": instance, "session": session, "started": started, "system": _system_started()}
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
 
 
 def _system_started() -> float:
@@ -76,9 +90,14 @@ def _used_again(session: int, started: float) -> bool:
 
 def _instance_of(process: psutil.Process, home: Path, sessions: dict[int, tuple[str, float]]) -> str | None:
     """The instance of this home's platforms that a process belongs to, if any."""
-    environment = process.environ()
+    try:
+        environment = process.environ()
+    except psutil.AccessDenied:
+        environment = {}
     if environment.get(HOME_MARK) == str(home):
         return environment.get(MARK)
+    if "PATH" in environment or "HOME" in environment:
+        return None  # it can be read and has no mark, so it is somebody else's; one that was written over has neither
     instance, started = sessions.get(os.getsid(process.pid), (None, 0.0))
     return instance if process.create_time() >= started - SLACK_S else None
 

@@ -37,12 +37,17 @@ class PlatformState(Message):
     @property
     def alive(self) -> bool:
         """Whether this very supervisor still runs."""
+        return self.process is not None
+
+    @property
+    def process(self) -> psutil.Process | None:
+        """This very supervisor while it runs; never another that got its id."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.pid_started) < START_TIME_SLACK_S
-            return same and process.status() != psutil.STATUS_ZOMBIE
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
         except psutil.Error:
-            return False
+            return None
 
 
 def state_path(home: Path) -> Path:

@@ -35,6 +35,12 @@ WATCH_S = 1.0
 RESTART_PAUSE_S = 0.5
 HTTP_PATIENCE_S = 30.0
 """Serve heals its own replicas and proxies; a door shut for longer than this means that Ray itself is started anew."""
+START_PATIENCE_S = 180.0
+"""Ray, Serve and the fleet are ready within this time, or are started anew."""
+LONGEST_PAUSE_S = 30.0
+"""Between two attempts to start Ray."""
+DEGRADED_AFTER_S = 3.0
+"""A door or a JetStream silent for longer is told; a shorter silence is somebody being started anew."""
 DRAIN_PATIENCE_S = 10.0
 ENOUGH_DISK = 64 * 1024 * 1024
 """Below this the platform says that its disk is full, and starts only if it has more."""
@@ -57,6 +63,13 @@ class Supervisor:
         self._state: PlatformState | None = None
         self._bus: Bus | None = None
         self._disk_was_full = False
+        self._nats_began = self._ray_began = 0.0
+        self._shut_since: float | None = None
+        self._dumb_since: float | None = None
+        self._nats_trouble: str | None = None
+        self._ray_trouble: str | None = None
+        self._attempts = 0
+        self._hearing: asyncio.Task[None] | None = None
 
     def stop(self) -> None:
         self._stop.set()
@@ -93,9 +106,7 @@ class Supervisor:
         if self._embedded_nats:
             (self._nats_port,) = ports.free(1)
             budget = stream_budget(self._settings)
-            self._nats_config = server.write_config(
-                self._home, self._nats_port, credentials, DEFAULT_TENANT, store_bytes=budget
-            )
+            self._nats_config = server.write_config(self._home, self._nats_port, credentials, DEFAULT_TENANT)
             url = server.url(self._nats_port, server.PLATFORM, credentials.platform)
             outside = server.url(self._nats_port, server.OUTSIDE, credentials.outside)
             self._settings = self._settings.model_copy(update={"nats_url": url, "stream_bytes": budget})
@@ -115,9 +126,11 @@ class Supervisor:
         self._tell("starting", "nats")
         if self._embedded_nats:
             await self._start_nats()
+        self._ray_began = _clock()
         await self._start_ray()
 
     async def _start_nats(self) -> None:
+        self._nats_began = _clock()
         self._nats = await self._spawn([server.binary(), "-c", str(self._nats_config)], "nats-server")
         await _answers(self._nats_port, self._nats, 10, "nats-server", self._home / "logs" / "nats.log")
 
@@ -141,8 +154,11 @@ class Supervisor:
         command = [sys.executable, "-m", "devskyy.supervisor.host", self._ray_address]
         self._host = await self._spawn(command, "host", self._ray_environment, piped=True)
         assert self._host.stdin is not None
-        self._host.stdin.write(self._settings.dump().encode() + b"\n")
-        await self._host.stdin.drain()
+        with contextlib.suppress(ConnectionError):  # it ended at once, which is seen to while watching
+            self._host.stdin.write(self._settings.dump().encode() + b"\n")
+            await self._host.stdin.drain()
+        if self._hearing is not None:
+            self._hearing.cancel()
         self._hearing = asyncio.create_task(self._hear(self._host))
 
     async def _hear(self, host: asyncio.subprocess.Process) -> None:
@@ -154,6 +170,7 @@ class Supervisor:
                 if waiting := said.get("waiting"):
                     self._tell("starting", waiting)
                 if said.get("ready"):
+                    self._tell("starting", "the HTTP door")
                     await self._doors_open()
 
     async def _doors_open(self) -> None:
@@ -165,46 +182,79 @@ class Supervisor:
                         break
                 await asyncio.sleep(0.05)
         self._ready = self._was_ready = True
+        self._attempts = 0
         self._tell("ready", None)
 
     # -- watching ----------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
-        shut_since: float | None = None
-        dumb_since: float | None = None
-        loop = asyncio.get_running_loop()
-        while not self._stop.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), WATCH_S if self._ready else 0.2)
-                break
+        while not await self._stopped_within(WATCH_S if self._ready else 0.2):
             if self._nats is not None and self._nats.returncode is not None:
                 await self._restart_nats()
-            if self._ray is not None and self._ray.returncode is not None:
-                await self._restart_ray("ray ended")
-                shut_since = None
+            if why := self._why_ray_anew():
+                await self._restart_ray(why)
             elif self._host is not None and self._host.returncode is not None:
-                if not self._was_ready:
-                    raise StartError(
-                        f"the fleet could not be started:\n{tail(self._home / 'logs' / 'host.out')}",
-                        "see `devskyy doctor`, and the logs in " + str(self._home / "logs"),
-                    )
-                log.warning("the host ended; starting it anew")
-                await asyncio.sleep(RESTART_PAUSE_S)
-                await self._start_host()
-            if not self._ready:
-                continue
-            if strays := await asyncio.to_thread(processes.stray_haproxies, self._home):
-                log.warning("ending proxies whose manager died", pids=[p.pid for p in strays])
-                await asyncio.to_thread(processes.kill, strays)
-            shut_since = None if await self._http_answers() else shut_since or loop.time()
-            if shut_since is not None and loop.time() - shut_since > HTTP_PATIENCE_S:
-                await self._restart_ray(f"nothing answered over HTTP for {HTTP_PATIENCE_S:g} s")
-                shut_since = None
-            if self._embedded_nats:
-                works = self._disk_has_room() and await self._jetstream_works()
-                dumb_since = None if works else dumb_since or loop.time()
-                if (works and self._disk_was_full) or (dumb_since is not None and loop.time() - dumb_since > 3):
-                    dumb_since = await self._revive_jetstream(dumb_since)
+                await self._restart_host()
+            shut = await self._see_to_the_door() if self._ready else None
+            dumb = await self._see_to_jetstream() if self._embedded_nats and self._was_ready else None
+            if self._ready:
+                self._tell_health(dumb or shut)
+
+    async def _see_to_the_door(self) -> str | None:
+        """What is wrong with HTTP, if anything; Ray is started anew when it has been for long."""
+        await self._end_strays()
+        self._shut_since = None if await self._http_answers() else self._shut_since or _clock()
+        if _lasts(self._shut_since, HTTP_PATIENCE_S):
+            await self._restart_ray(f"nothing answered over HTTP for {HTTP_PATIENCE_S:g} s")
+        return "nothing answers over HTTP" if _lasts(self._shut_since, DEGRADED_AFTER_S) else None
+
+    async def _see_to_jetstream(self) -> str | None:
+        """What is wrong with JetStream, if anything; nats-server is started anew where that may help."""
+        room = self._disk_has_room()
+        works = room and await self._jetstream_works()
+        self._dumb_since = None if works else self._dumb_since or _clock()
+        silent = _lasts(self._dumb_since, DEGRADED_AFTER_S)
+        if room and (self._disk_was_full or (silent and _lasts(self._nats_began, DEGRADED_AFTER_S))):
+            await self._revive_jetstream()
+        elif works:
+            self._nats_trouble = None
+        self._disk_was_full = not room
+        if not room:
+            return f"the disk under {self._home} is full: new tasks are refused; free some space"
+        return self._nats_trouble or ("JetStream does not answer" if silent else None)
+
+    async def _stopped_within(self, timeout_s: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), timeout_s)
+        return self._stop.is_set()
+
+    def _tell_health(self, trouble: str | None) -> None:
+        """What the checks say is what is told, so that nothing stays told that is over."""
+        assert self._state is not None
+        phase: Phase = "degraded" if trouble else "ready"
+        if (self._state.phase, self._state.detail) != (phase, trouble):
+            self._tell(phase, trouble)
+
+    async def _end_strays(self) -> None:
+        if strays := await asyncio.to_thread(processes.stray_haproxies, self._home):
+            log.warning("ending proxies whose manager died", pids=[p.pid for p in strays])
+            await asyncio.to_thread(processes.kill, strays)
+
+    def _why_ray_anew(self) -> str | None:
+        """Why Ray must be started anew, if it must.
+
+        Raises:
+            StartError: the platform was never ready, and its time is over.
+        """
+        if not self._ready and _lasts(self._ray_began, START_PATIENCE_S):
+            assert self._state is not None
+            why = f"not ready within {START_PATIENCE_S:g} s: waited for {self._state.detail}"
+            if not self._was_ready:
+                raise StartError(why, f"see `devskyy doctor`, and the logs in {self._home / 'logs'}")
+            return why
+        if self._ray is not None and self._ray.returncode is not None:
+            return "ray ended"
+        return self._ray_trouble
 
     async def _http_answers(self) -> bool:
         url = f"http://127.0.0.1:{self._settings.http_port}/health/live"
@@ -228,35 +278,61 @@ class Supervisor:
     def _disk_has_room(self) -> bool:
         return shutil.disk_usage(self._home / "nats").free >= ENOUGH_DISK
 
-    async def _revive_jetstream(self, since: float | None) -> float | None:
-        if not self._disk_has_room():
-            if not self._disk_was_full:
-                self._disk_was_full = True
-                self._tell("degraded", f"the disk under {self._home} is full: new tasks are refused; free some space")
-            return since
-        self._disk_was_full = False
+    async def _revive_jetstream(self) -> None:
         log.warning("JetStream is off and there is room; starting nats-server anew")
         assert self._nats is not None
         await _ended(self._nats, grace_s=5)
         await self._restart_nats()
-        self._tell("ready", None)
-        return None
 
     async def _restart_nats(self) -> None:
         log.warning("nats-server ended; starting it anew", code=self._nats.returncode if self._nats else None)
         await asyncio.sleep(RESTART_PAUSE_S)
         try:
             await self._start_nats()
-        except StartError as error:
-            self._tell("degraded", str(error))
+            self._nats_trouble = None
+        except (StartError, OSError) as error:
+            self._nats_trouble = str(error)
+
+    async def _restart_host(self) -> None:
+        if not self._was_ready:
+            raise StartError(
+                f"the fleet could not be started:\n{tail(self._home / 'logs' / 'host.out')}",
+                "see `devskyy doctor`, and the logs in " + str(self._home / "logs"),
+            )
+        log.warning("the host ended; starting it anew")
+        await asyncio.sleep(RESTART_PAUSE_S)
+        try:
+            await self._start_host()
+        except OSError as error:
+            log.warning("the host could not be started; trying again", error=str(error))
 
     async def _restart_ray(self, reason: str) -> None:
-        log.warning("starting Ray, Serve and the fleet anew", reason=reason)
+        """Once the platform was ready, this is tried for as long as it takes.
+
+        Raises:
+            StartError: it never was, and cannot be started.
+        """
+        pause_s = min(RESTART_PAUSE_S * 2**self._attempts, LONGEST_PAUSE_S)
+        log.warning("starting Ray, Serve and the fleet anew", reason=reason, pause_s=pause_s)
         self._ready = False
-        self._hearing.cancel()
+        self._shut_since = None
+        self._attempts += 1
+        if self._hearing is not None:
+            self._hearing.cancel()
         await asyncio.to_thread(processes.kill, await self._all_but_nats())
         self._ray = self._host = None
-        await self._start_ray()
+        if await self._stopped_within(pause_s):
+            return
+        if self._was_ready:
+            self._ray_began = _clock()
+        try:
+            await self._start_ray()
+            self._ray_trouble = None
+        except (StartError, OSError) as error:
+            if not self._was_ready:
+                raise
+            self._ray_trouble = str(error)
+            self._tell("degraded", f"Ray could not be started and is tried again: {error}")
 
     async def _all_but_nats(self) -> list[psutil.Process]:
         spared = {os.getpid(), self._nats.pid if self._nats else 0}
@@ -312,7 +388,8 @@ class Supervisor:
         if self._stop.is_set() and phase != "stopping":
             return
         self._state = self._state.model_copy(update={"phase": phase, "detail": detail})
-        write_state(self._home, self._state)
+        with contextlib.suppress(OSError):  # on a full disk the platform goes on with the state that was written last
+            write_state(self._home, self._state)
         log.info("platform", phase=phase, detail=detail)
         self._on_state(self._state)
 
@@ -444,6 +521,14 @@ def tail(path: Path, lines: int = 15) -> str:
         return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
     except OSError:
         return ""
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _lasts(since: float | None, longer_than_s: float) -> bool:
+    return since is not None and _clock() - since > longer_than_s
 
 
 async def _answers(port: int, process: asyncio.subprocess.Process, timeout_s: float, name: str, where: Path) -> None:

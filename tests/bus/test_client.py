@@ -104,7 +104,10 @@ async def test_what_is_too_large_travels_through_the_object_store(bus: Bus, serv
     answer = await bus.request(ASK, Say(text=text), Say, timeout_s=LONG_S)
     assert answer.text == text
     assert [msg.data for msg in seen] == [b""]
-    assert (await bus.js.stream_info("OBJ_payloads")).state.bytes >= size
+    # Then it is kept for as long as a request may last, and not for as long as events
+    kept = await bus.js.stream_info("OBJ_requests")
+    assert (kept.state.bytes >= size, kept.config.max_age) == (True, 3600)
+    assert (await bus.js.stream_info("OBJ_payloads")).state.bytes == 0
 
 
 async def test_nobody_listens(bus: Bus) -> None:
@@ -310,8 +313,21 @@ async def test_asking_goes_on_until_somebody_answers(bus: Bus, serve: Serve) -> 
 
 
 async def test_asking_ends_with_its_deadline(bus: Bus) -> None:
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(DeadlineExceeded, match=r"within 0\.3 s"):
         await bus.ask(ASK, Say(text="hello"), Say, deadline=now() + timedelta(seconds=0.3))
+
+
+async def test_a_missed_deadline_names_the_whole_time_not_what_was_left_for_the_last_try(
+    bus: Bus, serve: Serve
+) -> None:
+    asked = asyncio.create_task(bus.ask(ASK, Say(text="hello"), Say, deadline=now() + timedelta(seconds=0.6)))
+    # Given a responder that comes late, and then does not answer
+    await asyncio.sleep(0.1)
+    handler = Hanging()
+    await serve(handler)
+    await handler.started.wait()
+    with pytest.raises(DeadlineExceeded, match=r"within 0\.6 s"):
+        await asked
 
 
 class Trying(Bus):

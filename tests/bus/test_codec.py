@@ -94,6 +94,8 @@ def of_model(model: type[BaseModel]) -> st.SearchStrategy[Any]:
     if model is TaskRequest:
         fields["prompt"] = TEXT.filter(lambda text: bool(text.strip()))
         fields["timeout_s"] = st.floats(0.001, 7 * 86400)
+        fields["agent"] = st.none() | st.from_regex(r"[A-Za-z0-9_-]{1,20}", fullmatch=True)
+        fields["service"] = st.none()  # a task names an agent or a service, not both
     return st.builds(model, **fields)
 
 

@@ -4,10 +4,14 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog
 from nats.aio.msg import Msg
+from nats.js import JetStreamContext, api
+from nats.js.errors import ServerError, ServiceUnavailableError
 
 from bus import streams
 from bus.client import Bus
@@ -231,6 +235,66 @@ async def test_deliveries_are_bounded(bus: Bus, tasks: TaskLog, pull: Pull) -> N
     assert decode(raw.data or b"", Alert).title == "a message was given up"
 
 
+async def test_an_outage_uses_up_no_deliveries_where_it_is_to_be_outlasted(
+    bus: Bus, tasks: TaskLog, pull: Pull
+) -> None:
+    seen = Seen()
+
+    async def handle(msg: Msg) -> None:
+        seen(msg)
+        if len(seen.tasks) <= 3:
+            raise Unavailable("not now")
+
+    pull(handle, max_deliveries=1, outlasts_outages=True)
+    await accept(tasks, "t")
+    await until(lambda: len(seen.tasks) == 4, LONG_S)
+    await all_done(bus)
+    assert (await bus.js.stream_info(DEAD)).state.messages == 0
+
+
+async def test_a_mistake_is_given_up_also_where_outages_are_outlasted(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
+    seen = Seen()
+
+    async def handle(msg: Msg) -> None:
+        seen(msg)
+        raise ValueError("a mistake")
+
+    pull(handle, max_deliveries=1, outlasts_outages=True)
+    await accept(tasks, "t")
+    await all_done(bus)
+    assert seen.deliveries == [1, 2]
+    assert (await dead_letter(bus)).reason == "given up after 1 deliveries"
+
+
+async def test_a_pull_that_is_refused_again_and_again_leaves_no_subscription_behind(
+    bus: Bus, tasks: TaskLog, pull: Pull, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a server that refuses to give anything for a while
+    refused, before = 0, len(bus.client._subs)
+    fetch = JetStreamContext.PullSubscription.fetch
+
+    async def refuse(subscription: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal refused
+        if refused < 3:
+            refused += 1
+            raise ServiceUnavailableError
+        return await fetch(subscription, *args, **kwargs)
+
+    monkeypatch.setattr(JetStreamContext.PullSubscription, "fetch", refuse)
+    seen = Seen()
+
+    async def handle(msg: Msg) -> None:
+        seen(msg)
+
+    # When it pulls until it is given something
+    pull(handle)
+    await accept(tasks, "t")
+    await until(lambda: bool(seen.tasks), LONG_S)
+    # Then only the last subscription is open
+    assert refused == 3
+    assert len(bus.client._subs) == before + 1
+
+
 async def dead_letter(bus: Bus) -> DeadLetter:
     raw = await bus.js.get_last_msg(DEAD, str(DeadLetterSubject(PROBE.name)))
     return decode(raw.data or b"", DeadLetter)
@@ -344,6 +408,70 @@ async def test_making_streams_and_consumers_again_changes_nothing(bus: Bus, task
     await accept(tasks, "t")
     await streams.ensure(bus.client)
     assert (await tasks.task("default", "t")).status == "accepted"
+
+
+async def test_a_smaller_budget_than_before_shrinks_every_stream_to_its_share(bus: Bus, tasks: TaskLog) -> None:
+    # Given the streams of an earlier start, with a task
+    await accept(tasks, "t")
+    await streams.ensure(bus.client, budget=streams.BUDGET_BYTES)
+    # When the disk has less room by now, and then more again
+    shares = []
+    for budget in (256 * 1024**2, 1024**3):
+        await streams.ensure(bus.client, patience_s=1, budget=budget)
+        found = {info.config.name: info.config.max_bytes for info in await bus.js.streams_info()}
+        shares.append(found == {c.name: c.max_bytes for c in streams.stream_configs(budget)})
+    # Then each has its share of it, the payloads' store too, and the task is there
+    assert shares == [True, True]
+    assert (await tasks.task("default", "t")).status == "accepted"
+
+
+async def test_a_stream_never_shrinks_below_what_it_holds(bus: Bus) -> None:
+    # Given payloads beyond their share of a smaller budget
+    store = await bus.js.object_store(streams.PAYLOADS)
+    await store.put("kept", b"x" * 2_000_000)
+    # When the streams are fitted into that budget
+    await streams.ensure(bus.client, patience_s=1, budget=1_000_000)
+    # Then nothing is lost
+    assert len((await store.get("kept")).data or b"") == 2_000_000
+    info = await bus.js.stream_info("OBJ_payloads")
+    assert 2_000_000 < info.state.bytes < (info.config.max_bytes or 0) < 3_000_000
+
+
+async def test_shrinking_comes_before_growing(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given one stream above its share, and the others below theirs
+    budget = streams.BUDGET_BYTES
+    shares = streams.stream_configs(budget)
+    await bus.js.update_stream(replace(shares[-1], max_bytes=2 * budget))
+    for share in shares[:-1]:
+        await bus.js.update_stream(replace(share, max_bytes=(share.max_bytes or 0) // 2))
+    changed: list[str | None] = []
+    update = JetStreamContext.update_stream
+
+    async def noted(self: JetStreamContext, config: api.StreamConfig) -> api.StreamInfo:
+        changed.append(config.name)
+        return await update(self, config)
+
+    monkeypatch.setattr(JetStreamContext, "update_stream", noted)
+    # When the streams are fitted into the budget
+    await streams.ensure(bus.client, patience_s=1, budget=budget)
+    # Then room is made first
+    assert changed[0] == "OBJ_payloads"
+    assert len(changed) == len(shares)
+
+
+async def test_why_streams_are_waited_for_is_logged_once(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a server without room for the streams
+    async def refused(self: JetStreamContext, config: api.StreamConfig) -> api.StreamInfo:
+        raise ServerError(code=500, err_code=10047, description="insufficient storage resources available")
+
+    monkeypatch.setattr(JetStreamContext, "add_stream", refused)
+    # When the streams are waited for
+    with structlog.testing.capture_logs() as told, pytest.raises(BusUnavailable):
+        await streams.ensure(bus.client, patience_s=0.5)
+    # Then the log says why, and does not repeat itself
+    (warning,) = [entry for entry in told if entry["event"] == "waiting for JetStream"]
+    assert warning["log_level"] == "warning"
+    assert "insufficient storage" in warning["error"]
 
 
 async def test_without_a_server_streams_are_not_made(broker: Broker, bus: Bus) -> None:

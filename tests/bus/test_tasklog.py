@@ -12,13 +12,14 @@ from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
-from bus import trace
+from bus import streams, trace
+from bus.blobs import H_REF
 from bus.client import Bus
 from bus.codec import decode_as, encode
 from bus.streams import TASKS
 from bus.subjects import AgentAsk, ModelsComplete, Submit, TaskCommand, TaskEvents, TaskLogEntry
-from bus.tasklog import OwnedTask, TaskLog, check, fingerprint, task_id_of
-from schemas.errors import BusUnavailable, Fenced, InvalidRequest, KeyReused, NotFound, TooLarge
+from bus.tasklog import EVENT_LIMIT, OwnedTask, TaskLog, check, fingerprint, task_id_of
+from schemas.errors import BusUnavailable, Fenced, InvalidRequest, KeyReused, NotFound, StorageFull, TooLarge
 from schemas.event import TASK_EVENT, Claimed, Command, Completed, TaskEvent
 from schemas.projection import project
 from schemas.task import BUILT_TIERS, MAX_INPUT_BYTES, MAX_PROMPT_BYTES, SHAPE_OF, Input, TaskRequest, Tier
@@ -273,6 +274,83 @@ async def test_what_was_accepted_outlives_a_killed_server(broker: Broker, tasks:
         assert (await tasks.task(TENANT, task.task_id)).status == "accepted"
 
 
+# -- a full log ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_full_log_refuses_new_tasks_and_lets_those_accepted_go_on(
+    bus: Bus, tasks: TaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bus.tasklog.ROOM_CHECK_S", 0.0)
+    # Given a small log, and as many tasks as it takes
+    await streams.ensure(bus.client, budget=1_000_000)
+    request = TaskRequest(prompt="x" * 20_000)
+    accepted = []
+    with pytest.raises(StorageFull, match=r"the task log is full \([\d,]+ of 400,000 bytes\).*DEVSKYY_STREAM_BYTES"):
+        for number in range(100):
+            accepted.append((await tasks.accept(request, TENANT, key=str(number)))[0].task_id)
+    # When two of them are worked on
+    for task_id in accepted[:2]:
+        owned = await own(tasks, task_id)
+        await owned.append(claimed(owned))
+        await owned.append(completed(owned))
+    # Then they end, and a repeat still finds its task
+    again, created = await tasks.accept(request, TENANT, key="0")
+    assert (again.status, created) == ("completed", False)
+    with pytest.raises(StorageFull):
+        await tasks.accept(request, TENANT)
+
+
+async def test_how_full_the_log_is_is_not_asked_for_each_task(tasks: TaskLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, info = 0, JetStreamContext.stream_info
+
+    async def count(js: JetStreamContext, *args: Any, **kwargs: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await info(js, *args, **kwargs)
+
+    monkeypatch.setattr(JetStreamContext, "stream_info", count)
+    monkeypatch.setattr("bus.tasklog.ROOM_CHECK_S", 60.0)
+    for _ in range(20):
+        await tasks.accept(HELLO, TENANT)
+    assert asked == 1
+
+
+async def test_a_task_is_accepted_when_nobody_says_how_full_the_log_is(
+    tasks: TaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*args: Any, **kwargs: Any) -> Any:
+        raise nats.errors.TimeoutError
+
+    monkeypatch.setattr(JetStreamContext, "stream_info", silent)
+    _, created = await tasks.accept(HELLO, TENANT)
+    assert created
+
+
+# -- large events --------------------------------------------------------------------------------------------------
+
+
+async def test_an_event_of_nearly_a_megabyte_reaches_outside_clients_whole(tasks: TaskLog, outside: "Outside") -> None:
+    task, _ = await tasks.accept(HELLO, TENANT)
+    read = await outside.client.subscribe(TaskEvents.of_task(TENANT, task.task_id))
+    await outside.client.flush()
+    owned = await own(tasks, task.task_id)
+    await owned.append(completed(owned, "x" * (EVENT_LIMIT - 2000)))
+    heard = await read.next_msg(timeout=LONG_S)
+    assert decode_as(heard.data, TASK_EVENT, "task event") == owned.events[-1]
+
+
+async def test_an_event_beyond_that_comes_as_a_reference_and_is_read_inside(tasks: TaskLog, outside: "Outside") -> None:
+    task, _ = await tasks.accept(HELLO, TENANT)
+    read = await outside.client.subscribe(TaskEvents.of_task(TENANT, task.task_id))
+    await outside.client.flush()
+    owned = await own(tasks, task.task_id)
+    await owned.append(completed(owned, "x" * (EVENT_LIMIT + 200_000)))
+    heard = await read.next_msg(timeout=LONG_S)
+    assert (heard.subject.rpartition(".")[2], heard.data) == ("completed", b"")
+    assert H_REF in (heard.headers or {})
+    assert len((await tasks.task(TENANT, task.task_id)).answer or "") == EVENT_LIMIT + 200_000
+
+
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +376,37 @@ async def test_a_long_history_is_read_whole(tasks: TaskLog) -> None:
     assert [entry.event.seq for entry in entries] == list(range(1, 301))
     assert [entry.event for entry in entries] == owned.events
     assert [entry.event.seq for entry in await tasks.read(TENANT, task.task_id, after=298)] == [299, 300]
+
+
+async def _without_beginning(bus: Bus, tasks: TaskLog) -> OwnedTask:
+    """A claimed task whose `accepted` has grown too old for the stream."""
+    task, _ = await tasks.accept(HELLO, TENANT, key="old")
+    owned = await own(tasks, task.task_id)
+    await owned.append(claimed(owned))
+    await bus.js.purge_stream(TASKS, subject=str(TaskEvents(TENANT, task.task_id, "accepted")))
+    return owned
+
+
+async def test_a_task_whose_beginning_is_gone_is_not_found(bus: Bus, tasks: TaskLog) -> None:
+    owned = await _without_beginning(bus, tasks)
+    task_id = owned.accepted.task_id
+    with pytest.raises(NotFound):
+        await tasks.task(TENANT, task_id)
+    with pytest.raises(NotFound):
+        await tasks.wait(TENANT, task_id, timeout_s=0.1)
+    with pytest.raises(NotFound):
+        await tasks.accept(HELLO, TENANT, key="old")
+
+
+async def test_a_task_of_which_only_the_end_is_left_is_whole(bus: Bus, tasks: TaskLog) -> None:
+    owned = await _without_beginning(bus, tasks)
+    await owned.append(completed(owned))
+    task_id = owned.accepted.task_id
+    assert await tasks.task(TENANT, task_id) == await tasks.wait(TENANT, task_id, LONG_S) == project(owned.events)
+    again, created = await tasks.accept(HELLO, TENANT, key="old")
+    assert (again.status, created) == ("completed", False)
+    with pytest.raises(KeyReused):
+        await tasks.accept(TaskRequest(prompt="Say goodbye."), TENANT, key="old")
 
 
 class Follower:
@@ -341,6 +450,41 @@ async def test_a_follower_who_has_seen_the_end_sees_nothing_more(tasks: TaskLog)
     await owned.append(completed(owned))
     async with asyncio.timeout(LONG_S):
         assert [event async for event in tasks.follow(TENANT, task.task_id, after=2)] == []
+
+
+async def test_a_follower_who_waits_beyond_the_end_is_told_of_it(tasks: TaskLog) -> None:
+    task, _ = await tasks.accept(HELLO, TENANT)
+    owned = await own(tasks, task.task_id)
+    follower = Follower(tasks, task.task_id, after=10)
+    await owned.append(completed(owned))
+    async with asyncio.timeout(LONG_S):
+        await follower.done
+    assert follower.seen == []
+
+
+async def test_a_follower_reads_each_event_once(tasks: TaskLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bus.tasklog.FOLLOW_RECHECK_S", 0.02)
+    read, event_of, reads, loaded = tasks.read, tasks.event_of, 0, 0
+
+    async def count_reads(*args: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await read(*args)
+
+    async def count_loads(msg: Msg) -> TaskEvent:
+        nonlocal loaded
+        loaded += 1
+        return await event_of(msg)
+
+    task, _ = await tasks.accept(HELLO, TENANT)
+    monkeypatch.setattr(tasks, "read", count_reads)
+    monkeypatch.setattr(tasks, "event_of", count_loads)
+    # Given a follower that has looked into the log again and again
+    follower = Follower(tasks, task.task_id)
+    await until(lambda: reads >= 4)
+    # Then it has loaded the only event there is once
+    assert loaded == 1
+    follower.done.cancel()
 
 
 async def test_a_follower_outlives_a_killed_server(broker: Broker, tasks: TaskLog) -> None:

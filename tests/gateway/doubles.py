@@ -141,7 +141,7 @@ class Bench:
         by_model: Mapping[str, str] = {s.model: name for name, s in self.catalogue.services.items()}
         return self.scripts[by_model[spec.model]]
 
-    async def _is_alive(self, instance: str) -> bool:
+    async def _is_alive(self, instance: str, key: str) -> bool:
         await asyncio.sleep(0)
         return instance in self.alive
 

@@ -1,11 +1,9 @@
 """Every sender gets exactly one answer, in whatever order its submission is heard, read and answered."""
 
-import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from actors.intake import replies
-from actors.intake.replies import KEEP_S, Replies, fingerprint
+from actors.intake.replies import KEEP_ANSWER_S, KEEP_S, Replies, fingerprint
 
 SUBJECT = "devskyy.v1.submit.default"
 BODIES = st.sampled_from([b"one", b"two", b"three"])
@@ -20,7 +18,7 @@ class Submissions(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.replies = Replies()
+        self.replies = Replies(clock=lambda: 0.0)  # no time passes, so nothing is forgotten
         self.unheard: list[bytes] = []
         self.unread: list[bytes] = []
         self.senders: dict[str, bytes] = {}
@@ -91,35 +89,57 @@ def test_the_subject_is_part_of_what_makes_two_submissions_equal() -> None:
 
 
 class Clock:
-    """Stands in for the `time` module."""
-
     def __init__(self) -> None:
         self.moment = 1000.0
 
-    def monotonic(self) -> float:
+    def __call__(self) -> float:
         return self.moment
 
 
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def test_an_answer_that_nobody_waited_for_goes_to_no_later_sender_of_the_same_bytes() -> None:
     clock = Clock()
-    monkeypatch.setattr(replies, "time", clock)
-    return clock
-
-
-def test_what_is_never_matched_is_forgotten(clock: Clock) -> None:
-    table, one = Replies(), fingerprint(SUBJECT, b"one")
-    # Given an answer that nobody waits for
+    table, one = Replies(clock), fingerprint(SUBJECT, b"one")
+    # Given an answer to a submission that was sent without a reply subject
     table.answered(one, b"old")
-    # When its time is over
-    clock.moment += KEEP_S + 1
-    # Then a later sender of the same bytes does not get it
+    # When the time is over in which its other half could have come
+    clock.moment += KEEP_ANSWER_S + 0.1
+    # Then a later sender gets the answer to its own
     assert table.heard(one, "inbox.new") is None
     assert table.answered(one, b"new") == "inbox.new"
 
 
-def test_what_was_matched_within_its_time_is_not_forgotten(clock: Clock) -> None:
-    table, one = Replies(), fingerprint(SUBJECT, b"one")
+def test_an_answer_waits_a_moment_for_its_sender_to_be_heard() -> None:
+    clock = Clock()
+    table, one = Replies(clock), fingerprint(SUBJECT, b"one")
+    table.answered(one, b"answer")
+    clock.moment += KEEP_ANSWER_S / 2
+    assert table.heard(one, "inbox.0") == b"answer"
+
+
+def test_a_sender_waits_longer_than_an_answer() -> None:
+    clock = Clock()
+    table, one = Replies(clock), fingerprint(SUBJECT, b"one")
     table.heard(one, "inbox.0")
     clock.moment += KEEP_S - 1
     assert table.answered(one, b"answer") == "inbox.0"
+
+
+def test_a_body_that_is_sent_again_and_again_is_not_kept_for_ever() -> None:
+    clock = Clock()
+    table, one = Replies(clock), fingerprint(SUBJECT, b"one")
+    # Given a first sender whose answer never comes, and one more each second
+    for number in range(1000):
+        table.heard(one, f"inbox.{number}")
+        clock.moment += 1
+    # Then those of the last minute are kept, and the oldest of them is answered first
+    assert len(table) <= KEEP_S + 1
+    assert table.answered(one, b"answer") == f"inbox.{1000 - int(KEEP_S)}"
+
+
+def test_answers_that_nobody_fetches_are_not_kept_for_ever() -> None:
+    clock = Clock()
+    table, one = Replies(clock), fingerprint(SUBJECT, b"one")
+    for number in range(1000):
+        table.answered(one, b"%d" % number)
+        clock.moment += 1
+    assert len(table) <= KEEP_ANSWER_S + 1

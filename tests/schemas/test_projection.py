@@ -92,6 +92,12 @@ def test_a_task_can_end_before_it_was_claimed() -> None:
     assert (task.status, task.started_at) == ("cancelled", None)
 
 
+def test_the_end_alone_tells_the_whole_task() -> None:
+    events: list[TaskEvent] = [accepted(), claimed()]
+    end = ended(Completed, events, status="completed", answer="Hello.")
+    assert project([claimed(), end]) == project([end]) == project([*events, end])
+
+
 def test_it_changes_no_event() -> None:
     events: list[TaskEvent] = [accepted(), claimed()]
     before = [event.model_copy(deep=True) for event in events]

@@ -45,7 +45,7 @@ def test_which_addresses_are_this_machines_own(host: str, own: bool) -> None:
 
 def client_at(app: Any, host: str) -> httpx.AsyncClient:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(host, 50000))
-    return httpx.AsyncClient(transport=transport, base_url="http://platform")
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
 async def test_another_machine_is_refused_at_every_door(app: FastAPI) -> None:

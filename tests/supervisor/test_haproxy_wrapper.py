@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -94,13 +96,15 @@ def lines(text: str, word: str) -> list[str]:
 
 
 class Replica(BaseHTTPRequestHandler):
-    """Answers `/404/text/plain` with that status and type."""
+    """Answers `/404/text/plain` with that status and type, `/headers` with those of the request."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         status, _, kind = self.path.strip("/").partition("/")
         body = b"said by the replica"
+        if self.path == "/headers":
+            body = json.dumps({name.lower(): value for name, value in self.headers.items()}).encode()
         self.send_response(int(status) if status.isdecimal() else 200)
         self.send_header("Content-Type", kind or "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -173,8 +177,8 @@ def test_only_its_owner_steers_it(render: Render) -> None:
     # When it goes through the wrapper
     text, _ = wrapped(config)
     # Then the socket is its owner's
-    (socket,) = lines(text, "stats socket")
-    assert "mode 600 level admin" in socket
+    (admin,) = lines(text, "stats socket")
+    assert "mode 600 level admin" in admin
 
 
 def test_its_own_errors_are_problems(render: Render, replica: int) -> None:
@@ -183,12 +187,15 @@ def test_its_own_errors_are_problems(render: Render, replica: int) -> None:
     # When it goes through the wrapper
     text, _ = wrapped(config)
     # Then each page is the problem, with its length and the time to wait
-    pages = {line.split()[2] for line in lines(text, "errorfile")}
-    assert pages == {str(config.with_name("unavailable.http"))}
-    head, body = config.with_name("unavailable.http").read_bytes().split(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 503 ")
-    assert b"Retry-After: 1" in head
-    assert json.loads(body)["retryable"] is True
+    pages = {int(line.split()[1]): Path(line.split()[2]) for line in lines(text, "errorfile")}
+    assert sorted(pages) == [400, 408, 413, 500, 502, 503, 504]
+    for status, page in pages.items():
+        head, body = page.read_bytes().split(b"\r\n\r\n")
+        problem = Problem.model_validate_json(body)
+        assert head.startswith(f"HTTP/1.1 {problem.status} ".encode())
+        assert problem.status == (503 if status >= 500 else status)
+        assert (b"Retry-After: 1" in head) == (status >= 500)
+        assert json.loads(body)["retryable"] == (status >= 500 or status == 408)
     assert not lines(text, "http-request return status 404")
 
 
@@ -200,7 +207,9 @@ def test_a_second_run_changes_nothing_more(render: Render, replica: int) -> None
     twice, _ = wrapped(config)
     # Then it is the same
     assert twice == once
-    assert len(lines(twice, "http-response return")) == 1
+    assert len(lines(twice, "http-response return")) == 2
+    assert len(lines(twice, "http-request del-header")) == 1
+    assert len(lines(twice, "errorfile")) == 7
 
 
 def test_its_arguments_are_passed_on_as_they_are(render: Render) -> None:
@@ -270,6 +279,52 @@ def test_plain_words_of_serve_become_a_problem(render: Render, replica: int, sta
         # When its answer is plain words
         # Then the answer is to try again
         assert_asks_to_try_again(client.get(f"/{status}/text/plain"))
+
+
+def assert_cannot_be_read(status: int, kind: str, body: bytes) -> None:
+    assert (status, kind) == (400, "application/problem+json")
+    problem = Problem.model_validate_json(body)
+    assert (problem.status, problem.retryable, problem.type) == (400, False, "urn:devskyy:problem:bad-request")
+
+
+def test_plain_words_about_a_bad_request_become_a_problem(render: Render, replica: int) -> None:
+    # Given a replica whose HTTP server cannot read a request, and says so in plain words
+    with serving(render(replicas=replica)) as (client, _):
+        # When its answer arrives
+        answer = client.get("/400/text/plain")
+    # Then it is a problem, and none to try again
+    assert_cannot_be_read(answer.status_code, answer.headers["content-type"], answer.content)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"GET /a b c HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n"],
+    ids=["malformed", "long"],
+)
+def test_a_request_that_the_proxy_cannot_read_is_a_problem(render: Render, replica: int, sent: bytes) -> None:
+    # Given a proxy with a replica
+    with (
+        serving(render(replicas=replica)) as (client, _),
+        socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=10) as connection,
+    ):
+        # When a caller sends what is no request, or one with too long headers
+        connection.sendall(sent)
+        answer = HTTPResponse(connection)
+        answer.begin()
+        # Then the proxy's own answer is a problem
+        assert_cannot_be_read(answer.status, answer.headers["content-type"], answer.read())
+        answer.close()
+
+
+def test_a_caller_behind_a_proxy_of_the_operators_own_is_no_stranger(render: Render, replica: int) -> None:
+    # Given a proxy before ours, which says whom it speaks for
+    headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+    with serving(render(replicas=replica)) as (client, _):
+        # When the replica is asked what it was told
+        told = client.get("/headers", headers=headers).json()
+    # Then it knows the scheme, and nobody from another machine
+    assert "x-forwarded-for" not in told
+    assert told["x-forwarded-proto"] == "https"
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ sys.stdin.readline()
 """
 """A process with a child; a line on its standard input ends it, and leaves the child."""
 
+WITH_A_SILENT_CHILD = WITH_A_CHILD.replace("stdout=", "env={'devskyy': 'a title'}, stdout=")
+"""The same, and the child's environment looks as if a title had been written over it."""
+
 LOOKS_FOR_ITS_OWN = """
 import pathlib, sys
 from devskyy.supervisor import processes
@@ -74,8 +77,13 @@ def record(home: Path, leader: int, *, started: float = 0.0, system: float = 0.0
 
 @pytest.fixture
 def orphan(start: Start, home: Path) -> int:
-    """A process without any mark in a recorded session whose leader has ended."""
-    leader = start(f"print('ready', flush=True){WITH_A_CHILD}", None, session=True)
+    """A process whose environment was written over, in a recorded session whose leader has ended."""
+    return left_behind(start, home, WITH_A_SILENT_CHILD)
+
+
+def left_behind(start: Start, home: Path, code: str) -> int:
+    """The child of a recorded leader that has ended."""
+    leader = start(f"print('ready', flush=True){code}", None, session=True)
     processes.record_session(home, "one", leader.pid)
     child = int(said(leader))
     assert leader.stdin is not None
@@ -129,6 +137,53 @@ def test_a_process_without_a_mark_is_found_by_its_recorded_session(orphan: int, 
     assert not runs(orphan)
 
 
+def test_a_process_whose_environment_may_not_be_read_is_found_by_its_recorded_session(
+    orphan: int, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a process in a recorded session, whose environment is closed to us
+    environ = psutil.Process.environ
+
+    def refused(process: psutil.Process) -> dict[str, str]:
+        if process.pid == orphan:
+            raise psutil.AccessDenied(process.pid)
+        return environ(process)
+
+    monkeypatch.setattr(psutil.Process, "environ", refused)
+    # When this home's processes are looked for
+    found = processes.of_home(home)
+    processes.kill(found)
+    # Then it is found
+    assert pids(found) == {orphan}
+
+
+def test_a_process_that_can_be_seen_to_have_no_mark_is_a_strangers(start: Start, home: Path) -> None:
+    # Given a process with an ordinary environment without a mark, in a recorded session
+    child = left_behind(start, home, WITH_A_CHILD)
+    # When this home's processes are ended
+    ended = processes.end_home(home, grace_s=0.1)
+    # Then it is left alone
+    alive = runs(child)
+    processes.kill([psutil.Process(child)])
+    assert (ended, alive) == (0, True)
+
+
+def test_the_record_of_an_empty_session_is_dropped_with_the_next_one(start: Start, home: Path, orphan: int) -> None:
+    # Given a recorded session that has ended, and one with somebody in it
+    gone = start(SLEEP, None, session=True)
+    processes.record_session(home, "one", gone.pid)
+    gone.kill()
+    gone.wait()
+    # When another is recorded
+    new = start(SLEEP, None, session=True)
+    processes.record_session(home, "two", new.pid)
+    # Then it is no longer there, and the others are
+    lines = (home / "run" / "sessions.jsonl").read_text().splitlines()
+    processes.kill([psutil.Process(orphan)])
+    found = {json.loads(line)["session"]: json.loads(line)["instance"] for line in lines}
+    assert set(found.values()) == {"one", "two"}
+    assert gone.pid not in found and new.pid in found and len(found) == 2
+
+
 def test_a_process_that_began_before_its_session_was_recorded_is_a_strangers(orphan: int, home: Path) -> None:
     # Given a record of the session that is younger than the process in it
     strangers = psutil.Process(orphan)
@@ -155,7 +210,7 @@ def test_a_session_whose_id_is_somebody_elses_by_now_is_left_alone(
     start: Start, home: Path, started: float, system: float
 ) -> None:
     # Given a stranger with a child, and a record of its session's id from another time
-    stranger = start(f"print('ready', flush=True){WITH_A_CHILD}", None, session=True)
+    stranger = start(f"print('ready', flush=True){WITH_A_SILENT_CHILD}", None, session=True)
     child = psutil.Process(int(said(stranger)))
     record(home, stranger.pid, started=started, system=system)
     # When this home's processes are ended
@@ -167,15 +222,16 @@ def test_a_session_whose_id_is_somebody_elses_by_now_is_left_alone(
 
 
 @pytest.mark.parametrize("line", ['{"instance": "one", "sess', "\x00\x00", "7", '{"session": null}', "\udcff"])
-def test_a_damaged_record_hides_no_other(start: Start, home: Path, line: str) -> None:
+def test_a_damaged_record_hides_no_other(orphan: int, home: Path, line: str) -> None:
     # Given a record that a power cut left half written, and a good one
-    child = start(SLEEP, None, session=True)
     path = home / "run" / "sessions.jsonl"
-    path.write_bytes(line.encode(errors="surrogateescape") + b"\n")
-    processes.record_session(home, "one", child.pid)
+    good = path.read_bytes()
+    path.write_bytes(line.encode(errors="surrogateescape") + b"\n" + good)
     # When this home's processes are looked for
+    found = processes.of_home(home)
+    processes.kill(found)
     # Then the good one counts
-    assert pids(processes.of_home(home)) == {child.pid}
+    assert pids(found) == {orphan}
 
 
 def test_whoever_looks_is_spared_with_all_its_parents(start: Start, home: Path) -> None:
