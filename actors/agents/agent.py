@@ -1,5 +1,6 @@
 """A model agent's trade: a role, a prompt, an order of services, one step of a task."""
 
+import hashlib
 from collections.abc import Awaitable, Callable
 
 from schemas.agent import AgentSpec, Answer, Ask
@@ -55,13 +56,18 @@ def conversation(history: tuple[Turn, ...]) -> tuple[ChatMessage, ...]:
 
 
 def _with_inputs(prompt: str, inputs: tuple[Input, ...]) -> str:
-    """The prompt, then each text input under its name. Fenced, so that its words are not taken for instructions."""
+    """The prompt, then each text input under its name.
+
+    Fenced with a mark made from its content, which the content therefore cannot hold: no input can end its own fence
+    and go on as if it were the prompt. The mark is no random one, because a repeated step must ask the same.
+    """
     parts = [prompt]
     for item in inputs:
         if item.kind != "image":
-            parts.append(
-                f"--- {item.kind} input: {item.name} ({item.media_type}) ---\n{item.text_content()}\n--- end ---"
-            )
+            text = item.text_content()
+            mark = hashlib.sha256(f"{item.name}\0{text}".encode()).hexdigest()[:12]
+            name = " ".join(item.name.split())
+            parts.append(f"--- {item.kind} input {mark}: {name} ({item.media_type}) ---\n{text}\n--- end of {mark} ---")
     return "\n\n".join(parts)
 
 

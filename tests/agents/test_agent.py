@@ -1,10 +1,14 @@
 """A model agent: what it asks the gateway for, and what it makes of the answer."""
 
 import base64
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from actors.agents.agent import ModelAgent
 from schemas.agent import AgentSpec, Answer, Ask
@@ -96,11 +100,26 @@ async def test_text_inputs_follow_the_prompt_fenced_under_their_names() -> None:
             Input(kind="data", name="b.csv", media_type="text/csv", base64=base64.b64encode("é;1".encode()).decode()),
         )
     )
-    assert asked.messages[1].content == (
-        "Compare them.\n\n"
-        "--- code input: a.py (text/x-python) ---\nprint(1)\n--- end ---\n\n"
-        "--- data input: b.csv (text/csv) ---\né;1\n--- end ---"
-    )
+    prompt, code, data = asked.messages[1].content.split("\n\n")
+    assert prompt == "Compare them."
+    fence = r"--- (code|data) input (\w{12}): ([\w.]+) \(([\w/-]+)\) ---\n(.+)\n--- end of \2 ---"
+    found = [re.fullmatch(fence, part) for part in (code, data)]
+    assert [match and match.group(1, 3, 4, 5) for match in found] == [
+        ("code", "a.py", "text/x-python", "print(1)"),
+        ("data", "b.csv", "text/csv", "é;1"),
+    ]
+
+
+@given(text=st.text(min_size=1).filter(str.strip), name=st.text(min_size=1, max_size=50).filter(str.strip))
+async def test_no_input_can_end_its_own_fence(text: str, name: str) -> None:
+    try:
+        item = Input(kind="text", name=name, text=text)
+    except ValidationError:
+        return  # half a surrogate pair; refused before it gets here
+    asked, _ = await handle(ask("Read.", item))
+    content = asked.messages[1].content
+    mark = content.rsplit("--- end of ", 1)[1].removesuffix(" ---")
+    assert content.count(f"--- end of {mark} ---") == 1
 
 
 async def test_images_travel_as_images_and_not_in_the_text() -> None:
