@@ -26,7 +26,7 @@ _KEEP_S = {PAYLOADS: KEEP_S, REQUESTS: REQUESTS_KEEP_S}
 
 
 class Blobs:
-    """Content-addressed payloads: the name is the SHA-256 of the bytes, after the bucket's name unless that is `payloads`.
+    """Content-addressed payloads: a name is the SHA-256 of the bytes, after that of a bucket other than `payloads`.
 
     What is there is not stored again: that would replace its chunks, and a reader in the midst of them would wait in
     vain. Only past half of its time is it, so that a reference never outlives what it refers to.

@@ -32,16 +32,15 @@ class SseParser:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._begun: list[bytes] = []  # the unfinished line in its pieces, each looked at once
+        self._held = b""  # a CR whose line feed may be in the next chunk
         self._id: str | None = None
         self._name = ""
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> list[ServerEvent]:
-        self._rest += chunk
         events = []
-        *lines, self._rest = self._lines()
-        for line in lines:
+        for line in self._lines(chunk):
             if not line:
                 if self._data:
                     events.append(ServerEvent(self._id, self._name or "message", "\n".join(self._data)))
@@ -50,12 +49,16 @@ class SseParser:
                 self._field(line.decode(errors="replace"))
         return events
 
-    def _lines(self) -> list[bytes]:
-        whole, held = self._rest, b""
-        if whole.endswith(b"\r"):  # its line feed may be in the next chunk
-            whole, held = whole[:-1], b"\r"
-        lines = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        lines[-1] += held
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        whole, self._held = self._held + chunk, b""
+        if whole.endswith(b"\r"):
+            whole, self._held = whole[:-1], b"\r"
+        first, *others = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        self._begun.append(first)
+        if not others:
+            return []
+        lines = [b"".join(self._begun), *others[:-1]]
+        self._begun = [others[-1]]
         return lines
 
     def _field(self, line: str) -> None:

@@ -3,7 +3,7 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import platformdirs
 from pydantic import AliasChoices, Field, ValidationError, field_validator
@@ -36,12 +36,17 @@ class Settings(BaseSettings):
     """Tasks that one coordinator carries at a time; the rest wait in the stream."""
     stream_bytes: int = Field(default=16 * 1024**3, ge=64 * 1024**2)
     """What the streams may take on disk; the supervisor lowers it to what the embedded broker's disk has room for."""
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     @field_validator("nats_url", "ray_address", "database_url", "config", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper_case(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
 
     @field_validator("home", "config")
     @classmethod

@@ -41,15 +41,19 @@ def down() -> None:
 def status(as_json: AsJson = False) -> None:
     """Whether the platform runs and can work. Exit code 0 when ready, else 4."""
     from devskyy.cli import render
+    from devskyy.supervisor.state import read_state
     from schemas.settings import Settings
 
-    found = platform_status(Settings.from_environment())
+    settings = Settings.from_environment()
+    found = platform_status(settings)
     if as_json:
         render.document(found)
     else:
         up = [f"{sum(agent.state == 'up' for agent in found.agents)} of {len(found.agents)} agents up"]
         up += [f"{sum(s.state == 'available' for s in found.services)} of {len(found.services)} services available"]
-        render.say(f"ready at {found.http}" if found.ready else str(found.reason))
+        ours = _asked_for(read_state(settings.home))
+        degraded = "degraded: " if ours is not None and ours.phase == "degraded" else ""
+        render.say(f"ready at {found.http}" if found.ready else f"{degraded}{found.reason}")
         if found.http is not None:
             render.say(f"  NATS           {found.nats or 'unknown'}")
             render.say(f"  Ray dashboard  {found.ray_dashboard or 'unknown'}")
@@ -146,6 +150,8 @@ def platform_status(settings: "Settings") -> "PlatformStatus":
     state = read_state(settings.home)
     alive = state if state is not None and state.alive else None
     stated = os.environ.get("DEVSKYY_URL")
+    ours = _asked_for(state)
+    recorded = f" ({ours.phase}: {ours.detail})" if ours and ours.detail else ""
     found = PlatformStatus(
         ready=False,
         http=stated or (alive.http if alive else None),
@@ -161,12 +167,21 @@ def platform_status(settings: "Settings") -> "PlatformStatus":
             found = found.model_copy(update={"actors": health.checks, "ready": health.status == "ready"})
             found = found.model_copy(update={"agents": client.agents(), "services": client.services()})
     except DevSkyyError as error:
-        recorded = f" ({alive.phase}: {alive.detail})" if alive and alive.detail and not stated else ""
         return found.model_copy(update={"ready": False, "reason": str(error).partition("\n")[0] + recorded})
+    if ours is not None and ours.phase == "degraded":
+        return found.model_copy(update={"ready": False, "reason": ours.detail})
     if not found.ready:
         failing = [f"{check.name}: {check.detail or 'not ok'}" for check in health.checks if not check.ok]
-        found = found.model_copy(update={"reason": f"not ready: {'; '.join(failing) or 'no check says why'}"})
+        found = found.model_copy(update={"reason": f"not ready: {'; '.join(failing) or 'no check says why'}{recorded}"})
     return found
+
+
+def _asked_for(state: "PlatformState | None") -> "PlatformState | None":
+    """What the supervisor of this home says, if it runs and no other platform is asked for."""
+    import os
+
+    alive = state if state is not None and state.alive else None
+    return alive if alive is not None and os.environ.get("DEVSKYY_URL") in (None, alive.http) else None
 
 
 def _why_not(state: "PlatformState | None") -> str:

@@ -2,8 +2,9 @@
 # Stands before Ray Serve's HAProxy and makes its configuration the platform's own:
 # - its statistics and metrics listen on loopback, its admin socket is its owner's alone;
 # - what it answers itself is a problem to try again, as everywhere else. That covers the 404 of a proxy that was
-#   started anew and knows no routes yet: a task that was accepted must never be called unknown. A request that nobody
-#   can read is a problem too, and none to try again;
+#   started anew and knows no routes yet: a task that was accepted must never be called unknown. A request that
+#   cannot be used is a problem too, and none to try again. Only what HAProxy cannot even parse gets its built-in page,
+#   which no setting replaces;
 # - a caller is who connects. The replica believes X-Forwarded-For, so behind a proxy of the operator's own every caller
 #   would be a stranger from another machine, and be refused.
 # The configuration keeps its place, because Ray recognises its processes by that path.
@@ -33,8 +34,8 @@ if [ -n "$config" ]; then
     mkdir -p "$place"
     problem 503 "Service Unavailable" unavailable "Not available at the moment" \
         "no replica answers; one is being started anew, try again" true
-    problem 400 "Bad Request" bad-request "Not a request that can be read" \
-        "the request line or a header is malformed, or together they are longer than 16 KB" false
+    problem 400 "Bad Request" bad-request "The request cannot be used" \
+        "it is malformed" false
     problem 408 "Request Timeout" request-timeout "The request did not arrive" \
         "the whole request must arrive in time; try again" true
     problem 413 "Content Too Large" too-large "The request is too large" "send less at a time" false

@@ -50,7 +50,25 @@ async def _run(address: str, settings: Settings) -> None:
     log.info("ready")
     await stop.wait()
     log.info("draining")
+    await _drain(fleet, settings)
+
+
+async def _drain(fleet: Any, settings: Settings) -> None:
+    if settings.ray_address is not None:
+        # A local Ray is ended whole. On a cluster of the user's own the doors would stay open and lead nowhere.
+        try:
+            await asyncio.to_thread(_close_doors)
+        except Exception:
+            log.exception("the Serve application is left on the cluster")
     await fleet.drain(DRAIN_S)
+
+
+def _close_doors() -> None:
+    from ray import serve
+
+    from serve.deployment import APPLICATION
+
+    serve.delete(APPLICATION, _blocking=False)
 
 
 def _begin(address: str, settings: Settings) -> Any:

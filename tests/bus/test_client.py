@@ -313,20 +313,20 @@ async def test_asking_goes_on_until_somebody_answers(bus: Bus, serve: Serve) -> 
 
 
 async def test_asking_ends_with_its_deadline(bus: Bus) -> None:
-    with pytest.raises(DeadlineExceeded, match=r"within 0\.3 s"):
+    with pytest.raises(DeadlineExceeded, match=r"within 0\.[23]\d* s"):
         await bus.ask(ASK, Say(text="hello"), Say, deadline=now() + timedelta(seconds=0.3))
 
 
 async def test_a_missed_deadline_names_the_whole_time_not_what_was_left_for_the_last_try(
     bus: Bus, serve: Serve
 ) -> None:
-    asked = asyncio.create_task(bus.ask(ASK, Say(text="hello"), Say, deadline=now() + timedelta(seconds=0.6)))
+    asked = asyncio.create_task(bus.ask(ASK, Say(text="hello"), Say, deadline=now() + timedelta(seconds=2)))
     # Given a responder that comes late, and then does not answer
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
     handler = Hanging()
     await serve(handler)
-    await handler.started.wait()
-    with pytest.raises(DeadlineExceeded, match=r"within 0\.6 s"):
+    await asyncio.wait_for(handler.started.wait(), LONG_S)
+    with pytest.raises(DeadlineExceeded, match=r"within (2|1\.9\d*) s"):
         await asked
 
 

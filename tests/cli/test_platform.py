@@ -76,6 +76,22 @@ def test_status_of_a_platform_that_starts_tells_what_it_waits_for(devskyy: Comma
     assert "(starting: serve)" in ran.document["reason"]
 
 
+def test_status_of_a_platform_that_answers_and_is_degraded_says_why(
+    devskyy: Command, platform: PlatformSimulator, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a platform that answers, and whose supervisor has written down that it cannot work
+    monkeypatch.delenv("DEVSKYY_URL")
+    write_state(home, recorded(platform.url, phase="degraded", detail="the disk is full: free some space"))
+    # When its status is asked for
+    shown, handed = devskyy("status"), devskyy("status", "--json")
+    # Then it is not ready, for that reason, and the rest is there
+    assert (shown.code, handed.code) == (4, 4)
+    assert "degraded: the disk is full: free some space" in shown.out
+    assert "ready at" not in shown.out
+    assert (handed.document["ready"], handed.document["reason"]) == (False, "the disk is full: free some space")
+    assert len(handed.document["agents"]) == 2
+
+
 def test_agents_and_services_are_listed_with_their_reasons(devskyy: Command, platform: PlatformSimulator) -> None:
     # Given a platform
     # When its agents and services are listed

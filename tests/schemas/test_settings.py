@@ -49,6 +49,12 @@ def test_empty_is_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     assert getattr(Settings.from_environment(), field) is None
 
 
+@pytest.mark.parametrize("given", ["debug", "Debug", "DEBUG"])
+def test_a_log_level_may_be_written_in_any_case(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("DEVSKYY_LOG_LEVEL", given)
+    assert Settings.from_environment().log_level == "DEBUG"
+
+
 def test_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
@@ -65,6 +71,7 @@ def test_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         ("DEVSKYY_COORDINATORS", "0"),
         ("DEVSKYY_GATEWAYS", "65"),
         ("DEVSKYY_CONCURRENT_TASKS", "0"),
+        ("DEVSKYY_LOG_LEVEL", "LOUD"),
     ],
 )
 def test_a_mistake_names_its_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

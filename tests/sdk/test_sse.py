@@ -1,4 +1,5 @@
 import json
+from time import monotonic
 
 import pytest
 
@@ -30,6 +31,21 @@ def test_a_text_may_hold_what_python_takes_for_line_ends() -> None:
     (event,) = SseParser().feed(f"data: {text}\n\n".encode())
     # Then it is whole
     assert event.data == text
+
+
+def test_the_time_for_one_event_grows_with_its_size_and_no_faster() -> None:
+    # Given one event of 20 MB
+    piece = b"x" * 16_384
+    parser = SseParser()
+    # When it arrives in pieces
+    began = monotonic()
+    parser.feed(b"data: ")
+    for _ in range(1_280):
+        parser.feed(piece)
+    (event,) = parser.feed(b"\n\n")
+    # Then it is whole, and took no seconds
+    assert len(event.data) == 1_280 * 16_384
+    assert monotonic() - began < 2
 
 
 def following(after: int = 0) -> Following:
