@@ -55,10 +55,11 @@ class Fleet:
         self._settings, self._posts = settings, roster(settings, catalogue)
         self._handles: dict[str, Any] = {}
 
-    def start(self) -> None:
-        """Create every actor that is not there yet; each starts in a process of its own."""
+    def start(self, kind: str | None = None) -> None:
+        """Create every actor (of one kind) that is not there yet; each starts in a process of its own."""
         for post in self._posts:
-            self._handles[post.name] = self._create(post)
+            if post.name not in self._handles and kind in (None, post.kind):
+                self._handles[post.name] = self._create(post)
 
     def _create(self, post: Post) -> Any:
         import importlib
