@@ -24,7 +24,7 @@ from schemas.health import Health
 from schemas.message import Message
 from schemas.problem import Problem, field_errors
 from schemas.service import ServiceStatus
-from schemas.task import DEFAULT_TIMEOUT_S, Input, Links, Status, Task, TaskAccepted, TaskList, TaskRequest, Tier
+from schemas.task import DEFAULT_TIMEOUT_S, Input, Links, Status, Task, TaskAccepted, TaskList, TaskRequest, Tier, Turn
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -55,6 +55,14 @@ class TaskOptions(TypedDict, total=False):
     agents: int | None
     capabilities: Sequence[str]
     inputs: Sequence[Input | Mapping[str, Any]]
+    agent: str | None
+    service: str | None
+    """A service to answer as it is; an agent or a service, not both."""
+    history: Sequence[Turn | Mapping[str, Any]]
+    """Earlier turns, oldest first."""
+    temperature: float | None
+    max_tokens: int | None
+    json_schema: Mapping[str, Any] | None
     metadata: Mapping[str, Any]
 
 
