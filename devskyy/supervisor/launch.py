@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.status import Status
 
 from devskyy.supervisor import processes
+from devskyy.supervisor.checks import check, check_port
 from devskyy.supervisor.state import PlatformState, clear_state, read_state
-from devskyy.supervisor.supervisor import START_PATIENCE_S, Supervisor, check, check_port, tail
+from devskyy.supervisor.supervisor import START_PATIENCE_S, Supervisor, tail
 from schemas.errors import StartError
 from schemas.settings import Settings
 

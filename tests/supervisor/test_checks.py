@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from devskyy.supervisor import ports
-from devskyy.supervisor.supervisor import check, check_port
+from devskyy.supervisor.checks import check, check_port
 from schemas.errors import ConfigError, StartError
 from schemas.settings import Settings
 

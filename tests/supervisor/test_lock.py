@@ -3,15 +3,16 @@ from pathlib import Path
 import pytest
 
 from devskyy.supervisor import processes
+from devskyy.supervisor.checks import locked
 from devskyy.supervisor.state import state_path
-from devskyy.supervisor.supervisor import Supervisor, locked
+from devskyy.supervisor.supervisor import Supervisor
 from schemas.errors import StartError
 from schemas.settings import Settings
 from tests.supervisor.conftest import SLEEP, Start
 
 HOLDS = """
 import pathlib, subprocess, sys, time
-from devskyy.supervisor.supervisor import locked
+from devskyy.supervisor.checks import locked
 with locked(pathlib.Path(sys.argv[1])):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdout=subprocess.DEVNULL)
     print("held", flush=True)

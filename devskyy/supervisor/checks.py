@@ -1,0 +1,127 @@
+"""What must hold before a platform starts: settings, disk, port, and that nobody else runs with this home."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from devskyy.supervisor import ports
+from devskyy.supervisor.state import state_path
+from schemas.errors import StartError
+from schemas.settings import Settings
+
+ENOUGH_DISK = 64 * 1024 * 1024
+"""Below this the platform says that its disk is full, and starts only if it has more."""
+
+
+def check(settings: Settings) -> None:
+    """Refuse what cannot work, before anything is started.
+
+    Raises:
+        StartError: names the cause and the remedy.
+        ConfigError: the overlay is bad.
+    """
+    from actors.catalogue import load
+
+    load(settings.config)
+    if not _loopback(settings.http_host):
+        raise StartError(
+            f"DEVSKYY_HTTP_HOST={settings.http_host} would open the platform to other machines without credentials",
+            "leave it at 127.0.0.1 and put a proxy with authentication before it",
+        )
+    if settings.http_host not in ("127.0.0.1", "localhost"):
+        raise StartError(
+            f"DEVSKYY_HTTP_HOST={settings.http_host}: Ray Serve's proxy would look for replicas at 127.0.0.1 in vain",
+            "leave it at 127.0.0.1",
+        )
+    if settings.ray_address is not None and not _loopback(settings.ray_address.rsplit(":", 1)[0].split("//")[-1]):
+        broker = urlsplit(settings.nats_url).hostname if settings.nats_url else None
+        if broker is None or _loopback(broker):
+            raise StartError(
+                "other nodes of the Ray cluster cannot reach a NATS on this machine's loopback",
+                "run a NATS with JetStream, TLS and credentials that they reach, and set DEVSKYY_NATS_URL",
+            )
+    try:
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = settings.home / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StartError(
+            f"the home {settings.home} cannot be written ({error.strerror})",
+            "set DEVSKYY_HOME to a folder of yours, or make room",
+        ) from None
+
+
+def stream_budget(settings: Settings) -> int:
+    """Bytes that the streams may take: what is asked for, or seven tenths of what their disk has room for.
+
+    Raises:
+        StartError: that is next to nothing.
+    """
+    store = settings.home / "nats"
+    store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    used = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
+    budget = min(settings.stream_bytes, (shutil.disk_usage(store).free + used) * 7 // 10)
+    if budget < ENOUGH_DISK:
+        raise StartError(
+            f"the disk under {settings.home} is full ({shutil.disk_usage(store).free:,} bytes free)",
+            "free some space, or set DEVSKYY_HOME to a folder on another disk",
+        )
+    return budget
+
+
+def check_port(settings: Settings) -> None:
+    """Refuse a port that somebody else holds.
+
+    Raises:
+        StartError: names the port and, where that can be seen, who holds it.
+    """
+    if ports.busy(settings.http_port, settings.http_host):
+        raise StartError(
+            f"port {settings.http_port} is taken{_holder(settings.http_port)}",
+            "end that program, or set DEVSKYY_HTTP_PORT to a free port",
+        )
+
+
+def _holder(port: int) -> str:
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,)
+            if listens and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return ""
+
+
+def _loopback(host: str) -> bool:
+    from serve.middleware import is_loopback
+
+    return is_loopback(host)
+
+
+@contextlib.contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Hold the home for one supervisor; the kernel lets go of it however the process ends.
+
+    Raises:
+        StartError: another supervisor holds it.
+    """
+    path = state_path(home).with_name("lock")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StartError(
+                f"a platform runs already with the home {home}",
+                "use it (`devskyy status`), end it (`devskyy down`), or set another DEVSKYY_HOME and DEVSKYY_HTTP_PORT",
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
