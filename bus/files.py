@@ -1,4 +1,4 @@
-"""Files that only their owner may read."""
+"""Files: written for their owner only, read from their end."""
 
 import os
 from pathlib import Path
@@ -13,3 +13,10 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def tail(path: Path, lines: int = 15) -> str:
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""

@@ -1,5 +1,6 @@
 """One settings value per process, built at its edge from the environment and passed down."""
 
+import ipaddress
 import json
 from functools import cached_property
 from pathlib import Path
@@ -88,3 +89,15 @@ class Settings(BaseSettings):
     def load(cls, text: str) -> Self:
         """Read what `dump` wrote, as it was there: this process's own environment has no say."""
         return cls.model_validate(json.loads(text))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

@@ -11,10 +11,10 @@ from actors.catalogue import load
 from bus import logs
 from bus.client import Bus
 from bus.tasklog import TaskLog
-from schemas.settings import Settings
+from schemas.settings import Settings, is_loopback
 from serve import costs, health, openai, problems, tasks
 from serve.directory import Directory
-from serve.middleware import BodyLimit, LoopbackOnly, Observed, is_loopback
+from serve.middleware import BodyLimit, LoopbackOnly, Observed
 from storage import CallLedger, Database, TaskRepository
 
 DESCRIPTION = """Gives every task the cheapest team of AI agents that clears its quality bar, runs it durably, and

@@ -1,6 +1,5 @@
 """What stands before every door: who may knock, how much they may bring, and the trace of the request."""
 
-import ipaddress
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bus import trace
 from schemas.errors import TooLarge
 from schemas.problem import Problem, urn
+from schemas.settings import is_loopback
 from serve import problems
 from serve.metrics import REQUESTS, SECONDS
 
@@ -18,18 +18,6 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
 
 
 class LoopbackOnly:

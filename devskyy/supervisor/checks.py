@@ -13,7 +13,7 @@ import psutil
 from devskyy.supervisor import ports
 from devskyy.supervisor.state import state_path
 from schemas.errors import StartError
-from schemas.settings import Settings
+from schemas.settings import Settings, is_loopback
 
 ENOUGH_DISK = 64 * 1024 * 1024
 """Below this the platform says that its disk is full, and starts only if it has more."""
@@ -29,7 +29,7 @@ def check(settings: Settings) -> None:
     from actors.catalogue import load
 
     load(settings.config)
-    if not _loopback(settings.http_host):
+    if not is_loopback(settings.http_host):
         raise StartError(
             f"DEVSKYY_HTTP_HOST={settings.http_host} would open the platform to other machines without credentials",
             "leave it at 127.0.0.1 and put a proxy with authentication before it",
@@ -39,9 +39,9 @@ def check(settings: Settings) -> None:
             f"DEVSKYY_HTTP_HOST={settings.http_host}: Ray Serve's proxy would look for replicas at 127.0.0.1 in vain",
             "leave it at 127.0.0.1",
         )
-    if settings.ray_address is not None and not _loopback(settings.ray_address.rsplit(":", 1)[0].split("//")[-1]):
+    if settings.ray_address is not None and not is_loopback(settings.ray_address.rsplit(":", 1)[0].split("//")[-1]):
         broker = urlsplit(settings.nats_url).hostname if settings.nats_url else None
-        if broker is None or _loopback(broker):
+        if broker is None or is_loopback(broker):
             raise StartError(
                 "other nodes of the Ray cluster cannot reach a NATS on this machine's loopback",
                 "run a NATS with JetStream, TLS and credentials that they reach, and set DEVSKYY_NATS_URL",
@@ -96,12 +96,6 @@ def _holder(port: int) -> str:
             if listens and connection.pid:
                 return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
     return ""
-
-
-def _loopback(host: str) -> bool:
-    from serve.middleware import is_loopback
-
-    return is_loopback(host)
 
 
 @contextlib.contextmanager

@@ -11,10 +11,10 @@ import time
 from rich.console import Console
 from rich.status import Status
 
+from bus.files import tail
 from devskyy.supervisor import processes
 from devskyy.supervisor.checks import check, check_port
-from devskyy.supervisor.state import PlatformState, clear_state, read_state
-from devskyy.supervisor.supervisor import START_PATIENCE_S, Supervisor, tail
+from devskyy.supervisor.state import START_PATIENCE_S, PlatformState, clear_state, read_state
 from schemas.errors import StartError
 from schemas.settings import Settings
 
@@ -109,6 +109,9 @@ def _print_urls(state: PlatformState) -> None:
 
 
 def _foreground(settings: Settings, first_task: str | None) -> int:
+    # Half a second of imports that `--detach` leaves to the process it starts.
+    from devskyy.supervisor.supervisor import Supervisor
+
     check_port_unless_ours(settings)
     began = time.monotonic()
     with console.status("starting") as status:

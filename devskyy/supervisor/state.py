@@ -12,6 +12,8 @@ from schemas.message import Message
 
 Phase = Literal["starting", "ready", "degraded", "stopping"]
 
+START_PATIENCE_S = 180.0
+"""Ray, Serve and the fleet are ready within this time, or are started anew."""
 START_TIME_SLACK_S = 2.0
 """Process start times are rounded to clock ticks; a reused pid is minutes apart, not seconds."""
 

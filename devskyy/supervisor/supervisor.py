@@ -21,9 +21,10 @@ import structlog
 
 from bus import logs, server
 from bus.client import Bus
+from bus.files import tail
 from devskyy.supervisor import ports, processes, ray_head
 from devskyy.supervisor.checks import ENOUGH_DISK, check, check_port, locked, stream_budget
-from devskyy.supervisor.state import Phase, PlatformState, clear_state, write_state
+from devskyy.supervisor.state import START_PATIENCE_S, Phase, PlatformState, clear_state, write_state
 from schemas.errors import DevSkyyError, StartError
 from schemas.message import now
 from schemas.settings import DEFAULT_TENANT, Settings
@@ -34,8 +35,6 @@ WATCH_S = 1.0
 RESTART_PAUSE_S = 0.5
 HTTP_PATIENCE_S = 30.0
 """Serve heals its own replicas and proxies; a door shut for longer than this means that Ray itself is started anew."""
-START_PATIENCE_S = 180.0
-"""Ray, Serve and the fleet are ready within this time, or are started anew."""
 LONGEST_PAUSE_S = 30.0
 """Between two attempts to start Ray."""
 DEGRADED_AFTER_S = 3.0
@@ -403,13 +402,6 @@ def _log_file(path: Path) -> Iterator[IO[bytes]]:
         path.replace(path.with_suffix(".out.1"))
     with path.open("ab") as file:
         yield file
-
-
-def tail(path: Path, lines: int = 15) -> str:
-    try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
-    except OSError:
-        return ""
 
 
 def _clock() -> float:

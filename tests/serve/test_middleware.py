@@ -12,9 +12,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from bus.tasklog import TaskLog
 from schemas.event import Accepted
-from schemas.settings import DEFAULT_TENANT, Settings
+from schemas.settings import DEFAULT_TENANT, Settings, is_loopback
 from serve.app import make_app
-from serve.middleware import BodyLimit, LoopbackOnly, is_loopback
+from serve.middleware import BodyLimit, LoopbackOnly
 from tests.serve.conftest import problem
 
 DOOR = "/api/v1/tasks"
