@@ -67,8 +67,8 @@ def wire_messages(messages: tuple[ChatMessage, ...]) -> list[dict[str, Any]]:
 class OpenAIProvider:
     """Any server that speaks OpenAI's chat completions, over one pooled HTTP client.
 
-    aiohttp, because it closes a connection at once however its task ends. httpx closes in further steps that a
-    cancellation may interrupt: one that came together with a timeout left calls running, and charging, at the provider.
+    aiohttp, because it closes a connection at once however its task ends. httpx closes in further steps, which a
+    cancellation may interrupt; with it, one call was seen to stay open at the provider.
     """
 
     DEFAULT_BASE = "https://api.openai.com/v1"
