@@ -7,7 +7,7 @@ import pytest
 
 from bus.tasklog import TaskLog
 from schemas.agent import Answer
-from schemas.errors import Cancelled, DevSkyyError, Fenced, NoService, Unavailable
+from schemas.errors import Cancelled, DevSkyyError, Fenced, NoService, NotFound, Unavailable
 from schemas.event import TERMINAL, Accepted, Claimed, Command
 from schemas.problem import Problem
 from schemas.receipt import Call
@@ -248,8 +248,10 @@ async def test_a_problem_that_comes_of_a_cancel_does_not_hide_it(tasks: TaskLog,
     assert (await story(tasks, work))[1].status == "cancelled"
 
 
-async def test_a_cancel_of_a_task_that_is_not_there_does_nothing(hire: Hire) -> None:
+async def test_a_cancel_of_a_task_that_is_not_there_writes_nothing(tasks: TaskLog, hire: Hire) -> None:
     await hire().lives.command(TENANT, "nobody-knows-this", Command())
+    with pytest.raises(NotFound):
+        await tasks.read(TENANT, "nobody-knows-this")
 
 
 async def test_a_cancel_of_a_task_in_other_hands_is_left_to_its_owner(tasks: TaskLog, hire: Hire) -> None:
