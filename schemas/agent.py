@@ -39,7 +39,15 @@ class Ask(Message):
     max_tokens: int | None = None
     """In place of the agent's own."""
     json_schema: dict[str, Any] | None = None
+    services: tuple[str, ...] = ()
+    """The order in which services may serve, in place of the agent's own."""
+    stream: bool = False
+    root: str | None = None
+    key: str | None = None
     max_cost_usd: float | None = None
+    max_total_tokens: int | None = None
+    cache_s: float | None = None
+    replay: str | None = None
     deadline_at: Moment
 
 

@@ -7,6 +7,8 @@ from pydantic import Field
 from schemas.message import Message, Moment
 from schemas.problem import Problem
 from schemas.receipt import Call
+from schemas.service import LOCAL_EMBEDDINGS
+from schemas.settings import DEFAULT_TENANT
 
 
 class ImagePart(Message):
@@ -14,10 +16,23 @@ class ImagePart(Message):
     base64: str
 
 
+class ToolCall(Message):
+    """A model's wish that its caller runs a tool."""
+
+    id: str
+    name: str
+    arguments: str
+    """JSON, as the model wrote it; it may be invalid."""
+
+
 class ChatMessage(Message):
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
     images: tuple[ImagePart, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+    """What the assistant wished for in this turn."""
+    tool_call_id: str | None = None
+    """Which wish a `tool` message answers."""
 
 
 class Complete(Message):
@@ -35,8 +50,23 @@ class Complete(Message):
     temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int = Field(default=1024, ge=1)
     json_schema: dict[str, Any] | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    """Tools that the model may wish for, in OpenAI's shape; passed on as they are."""
+    tool_choice: str | dict[str, Any] | None = None
+    stream: bool = False
+    """Whether the text is published as it arrives, on the task's tokens subject."""
+    root: str | None = None
+    """The task whose purse pays, where it is another: the root of the tree that `task_id` belongs to."""
+    key: str | None = None
+    """The API key that asked, where there was one; its budget pays too."""
     max_cost_usd: float | None = Field(default=None, ge=0)
-    """What this call may cost at most; a service whose price is unknown is then passed over."""
+    """What the whole tree of tasks may cost at most; a service whose price is unknown is then passed over."""
+    max_total_tokens: int | None = Field(default=None, ge=1)
+    """Tokens that the whole tree of tasks may take at most, questions and answers together."""
+    cache_s: float | None = Field(default=None, gt=0)
+    """Seconds that the answer to an equal question may be old; left out: as the service says, by default not at all."""
+    replay: str | None = None
+    """The recording that answers in place of every service."""
     deadline_at: Moment
 
 
@@ -46,15 +76,36 @@ class Completion(Message):
     kind: Literal["models.completion"] = "models.completion"
     version: Literal[1] = 1
     text: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
     finish_reason: str | None = None
     calls: tuple[Call, ...] = ()
     """Every attempt that was or may have been charged; the one that served is last."""
     problem: Problem | None = None
 
 
+class Delta(Message):
+    """A piece of a text that is being written. Lost ones are made good by the whole text at the end."""
+
+    kind: Literal["models.delta"] = "models.delta"
+    version: Literal[1] = 1
+    step: str
+    attempt: int
+    """Counts the step's attempts from 1; a new one begins the text anew."""
+    offset: int
+    """Characters of the attempt's text before this piece."""
+    text: str
+
+
 class Embed(Message):
+    """Ask the gateway for vectors; what is not said here is as in `Complete`."""
+
     kind: Literal["models.embed"] = "models.embed"
     version: Literal[1] = 1
+    tenant: str = DEFAULT_TENANT
+    task_id: str | None = None
+    agent: str = "embeddings"
+    service: str = LOCAL_EMBEDDINGS
+    key: str | None = None
     texts: tuple[str, ...] = Field(min_length=1, max_length=2048)
 
 
@@ -66,6 +117,8 @@ class Embeddings(Message):
     model: str
     dimensions: int
     vectors: tuple[tuple[float, ...], ...]
+    call: Call | None = None
+    """What it cost."""
 
 
 class Generate(Message):

@@ -13,6 +13,8 @@
     │   ├── StorageFull          the disk or the stream under the bus is full
     │   ├── ResponderLost        whoever worked on a request has gone silent
     │   └── NoService            no service of an agent's order can serve
+    │       └── TooBusy          only because they are at their limits: says when to come again
+    ├── BudgetExceeded           a budget does not allow it; says which, and what is left
     ├── DeadlineExceeded
     ├── Cancelled
     ├── UpstreamError            a model provider answered badly; says whether it is worth another try
@@ -162,6 +164,34 @@ class NoService(Unavailable):
 
     def __str__(self) -> str:
         return f"{self.reason} ({'; '.join(self.passed)})" if self.passed else self.reason
+
+
+class TooBusy(NoService):
+    """Whoever could serve is at its limit. `retry_after_s` says when there is room again, as far as is known."""
+
+    code = "too_busy"
+    title = "Every service is at its limit"
+    http_status = 429
+
+    def __init__(self, reason: str, passed: tuple[str, ...] = (), retry_after_s: float | None = None) -> None:
+        super().__init__(reason, passed)
+        self.args = (reason, passed, retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+class BudgetExceeded(DevSkyyError):
+    """A budget does not allow a call, or a call took more than it was allowed."""
+
+    code = "budget_exceeded"
+    title = "The budget does not allow it"
+    http_status = 402
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class DeadlineExceeded(DevSkyyError):

@@ -26,6 +26,8 @@ class Problem(Message):
     errors: tuple[FieldError, ...] = ()
     instance: str | None = None
     retryable: bool = False
+    retry_after_s: float | None = None
+    """When to try again, where that is known."""
 
     @classmethod
     def of(cls, error: DevSkyyError, instance: str | None = None) -> "Problem":
@@ -38,6 +40,7 @@ class Problem(Message):
             errors=fields,
             instance=instance,
             retryable=error.retryable,
+            retry_after_s=getattr(error, "retry_after_s", None),
         )
 
     def error(self) -> RemoteError:

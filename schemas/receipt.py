@@ -22,7 +22,15 @@ class Call(Message):
     in_doubt: bool = False
     """A crash made the outcome unknowable; it is charged at its reservation and was tried again."""
     outcome: str = "answered"
-    """`answered`, `cancelled`, `failed` or `in_doubt`."""
+    """`answered`, `cancelled`, `failed`, `outrun` (its hedge was faster) or `in_doubt`."""
+    reason: str | None = None
+    """What went wrong, of a call that did not answer."""
+    retries: tuple[str, ...] = ()
+    """Why earlier attempts at this service failed that cost nothing."""
+    hedged: bool = False
+    """A second attempt, made because the first took longer than the service mostly does."""
+    overrun: bool = False
+    """The provider charged more than the call was allowed to cost."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     cost_usd: float | None = None

@@ -125,6 +125,14 @@ class TaskRequest(Strict):
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     json_schema: Annotated[PlainMap, AfterValidator(_small)] | None = None
     """The answer is to be JSON of this schema."""
+    max_total_tokens: int | None = Field(default=None, ge=1, le=1_000_000_000_000)
+    """What the task and all that it sets off may take of tokens, questions and answers together."""
+    stream: bool = False
+    """Whether the text is published as it is written, on the task's tokens subject."""
+    cache_s: float | None = Field(default=None, gt=0, le=30 * 86400, allow_inf_nan=False)
+    """Seconds that the answer to an equal question may be old; left out, every question is asked anew."""
+    replay: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """The recording that answers in place of every service."""
     metadata: Annotated[PlainMap, AfterValidator(_small)] = Field(default={}, max_length=64)
 
     @model_validator(mode="after")

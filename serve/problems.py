@@ -1,5 +1,6 @@
 """Every error as RFC 9457 problem details."""
 
+import math
 from typing import Any
 
 import structlog
@@ -21,7 +22,7 @@ def reply(problem: Problem, headers: dict[str, str] | None = None, path: str = "
     """The problem as a response, in OpenAI's shape for its doors; what may be tried again says when."""
     headers = dict(headers or {})
     if problem.status in (429, 503):
-        headers.setdefault("Retry-After", str(RETRY_AFTER_S))
+        headers.setdefault("Retry-After", str(math.ceil(problem.retry_after_s or RETRY_AFTER_S)))
     if path.startswith(OPENAI_DOORS):
         return JSONResponse({"error": _as_openai(problem)}, problem.status, headers)
     content = problem.model_dump(mode="json", exclude_none=True)

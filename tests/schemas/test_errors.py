@@ -40,6 +40,8 @@ CODES = {
     "StorageFull": "storage_full",
     "ResponderLost": "responder_lost",
     "NoService": "no_service",
+    "TooBusy": "too_busy",
+    "BudgetExceeded": "budget_exceeded",
     "DeadlineExceeded": "deadline_exceeded",
     "Cancelled": "cancelled",
     "UpstreamError": "upstream_error",
