@@ -262,10 +262,13 @@ class Fenced(DevSkyyError):
 class RemoteError(DevSkyyError):
     """Another part answered with a problem; its fields are that problem's."""
 
-    def __init__(self, code: str, title: str, status: int, detail: str, again: bool) -> None:
-        super().__init__(code, title, status, detail, again)
+    def __init__(
+        self, code: str, title: str, status: int, detail: str, again: bool, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(code, title, status, detail, again, retry_after_s)
         self.code, self.title, self.http_status = code, title, status  # type: ignore[misc]
         self.detail, self.retryable = detail, again  # type: ignore[misc]
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
         return self.detail

@@ -45,7 +45,7 @@ class Problem(Message):
 
     def error(self) -> RemoteError:
         """This problem as an error to raise where the answer was awaited."""
-        return RemoteError(self.code, self.title, self.status, self.detail, self.retryable)
+        return RemoteError(self.code, self.title, self.status, self.detail, self.retryable, self.retry_after_s)
 
     @property
     def code(self) -> str:

@@ -26,6 +26,7 @@ def test_a_problem_of_an_error() -> None:
         "errors": [],
         "instance": "/api/v1/tasks/1",
         "retryable": True,
+        "retry_after_s": None,
     }
 
 
