@@ -1,23 +1,31 @@
-"""Work from a durable pull consumer: bounded concurrency, heartbeats, bounded deliveries, dead letters."""
+"""Work from a durable pull consumer: bounded concurrency, heartbeats, bounded deliveries, dead letters.
+
+Messages are asked for ahead, as many as there is room for, so that the next one is on its way while others are worked
+on; nats-py's `fetch` asks twice for each batch, and only once the last has been taken.
+"""
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Coroutine
 
 import nats.errors
 import structlog
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
-from nats.js.errors import APIError
 
 from bus.client import Bus
 from bus.streams import Consumer
 from schemas.errors import DecodeError, DevSkyyError, Fenced, Unavailable
 
-FETCH_S = 2.0
-"""How long one fetch waits; one that was under way when the broker was started anew is lost for as long."""
+ASK_S = 2.0
+"""How long the server keeps what was asked of it; what was asked of one that was started anew is lost for as long."""
+AHEAD = 64
+"""Messages asked for ahead at most, where each is handled by itself."""
+TOGETHER = 512
+"""Messages asked for ahead, and handled as one batch, at most."""
 
 Handle = Callable[[Msg], Awaitable[None]]
+HandleAll = Callable[[list[Msg]], Awaitable[None]]
 
 log = structlog.get_logger()
 
@@ -43,12 +51,23 @@ class Puller:
         max_deliveries: int = 20,
         give_up: Handle | None = None,
         outlasts_outages: bool = False,
+        together: HandleAll | None = None,
+        gather_s: float = 0.0,
     ) -> None:
+        """With `together`, what has come within `gather_s` seconds is handled as one batch, in the order in which it
+        came. Where that fails, or a message comes again, each is handled by itself."""
         self._bus, self._consumer, self._handle = bus, consumer, handle
         self._room = asyncio.Semaphore(concurrency)
         self._concurrency = concurrency
         self._max_deliveries, self._give_up, self._outlasts_outages = max_deliveries, give_up, outlasts_outages
+        self._together, self._gather_s = together, gather_s
+        self._ahead = AHEAD if together is None else TOGETHER
+        self._gathered: list[Msg] = []
         self._running: set[asyncio.Task[None]] = set()
+        self._asked = 0
+        """Messages that the server still owes."""
+        self._heard_at = 0.0
+        self._wake = asyncio.Event()
         self._stopping = False
 
     @property
@@ -58,49 +77,106 @@ class Puller:
     async def run(self) -> None:
         """Pull until `stop`; whatever the connection does, it goes on."""
         while not self._stopping:
-            subscription: JetStreamContext.PullSubscription | None = None
             try:
-                subscription = await self._bus.js.pull_subscribe_bind(
-                    durable=self._consumer.name, stream=self._consumer.stream
-                )
-                while not self._stopping:
-                    await self._pull(subscription)
-            except (nats.errors.Error, APIError, TimeoutError) as error:
+                await self._flow()
+            except (nats.errors.Error, TimeoutError) as error:
                 log.warning("pulling failed; trying again", consumer=self._consumer.name, error=repr(error))
                 await asyncio.sleep(0.3)
-            finally:
-                if subscription is not None:
-                    with contextlib.suppress(Exception):
-                        await subscription.unsubscribe()
 
     async def stop(self, grace_s: float) -> None:
         """Take nothing more, and wait for what is under way; the rest comes again elsewhere."""
         self._stopping = True
+        self._wake.set()
         if self._running:
             await asyncio.wait(self._running, timeout=grace_s)
 
-    async def _pull(self, subscription: JetStreamContext.PullSubscription) -> None:
-        async with self._room:
-            pass  # wait until there is room for one at least
-        free = max(1, self._concurrency - len(self._running))
+    async def _flow(self) -> None:
+        """Ask for more whenever half of what may be asked for ahead has come."""
+        client, loop = self._bus.client, asyncio.get_running_loop()
+        ask = f"$JS.API.CONSUMER.MSG.NEXT.{self._consumer.stream}.{self._consumer.name}"
+        inbox = client.new_inbox()
+        self._asked, self._heard_at = 0, loop.time()
+        subscription = await client.subscribe(inbox, cb=self._on_message)
         try:
-            batch = await subscription.fetch(min(free, 64), timeout=FETCH_S)
-        except (nats.errors.TimeoutError, TimeoutError):
+            while not self._stopping:
+                free = min(self._ahead, self._concurrency - len(self._running) - len(self._gathered)) - self._asked
+                if free > 0 and self._asked <= self._ahead // 2:
+                    self._asked += free
+                    request = {"batch": free, "expires": int(ASK_S * 1e9)}
+                    await client.publish(ask, json.dumps(request).encode(), reply=inbox)
+                self._wake.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), ASK_S)
+                if self._asked and loop.time() - self._heard_at > 2 * ASK_S:
+                    self._asked = 0  # whoever was asked is no more: not even the end of the time came
+        finally:
+            with contextlib.suppress(Exception):
+                await subscription.unsubscribe()
+
+    async def _on_message(self, msg: Msg) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        status = (msg.headers or {}).get("Status")
+        if status is not None:
+            await self._on_status(status, msg)
             return
-        for msg in batch:
-            if self._stopping:
-                await msg.nak()  # it came while `stop` was called; somebody else takes it at once
-                continue
-            await self._room.acquire()
-            task = asyncio.create_task(self._work(msg), name=f"{self._consumer.name} {msg.subject}")
-            self._running.add(task)
-            task.add_done_callback(self._done)
+        self._asked = max(0, self._asked - 1)
+        if self._stopping:
+            await msg.nak()  # it came while `stop` was called; somebody else takes it at once
+            return
+        if self._together is not None and msg.metadata.num_delivered == 1:
+            self._gathered.append(msg)
+            if len(self._gathered) == 1:
+                self._spawn(self._work_together())
+        else:
+            self._spawn(self._work(msg))
+        if self._asked <= self._ahead // 2:
+            self._wake.set()
+
+    async def _on_status(self, status: str, msg: Msg) -> None:
+        """The end of something that was asked for: its time is over, or it cannot be had."""
+        if status == "100":
+            return
+        left = (msg.headers or {}).get("Nats-Pending-Messages")
+        self._asked = max(0, self._asked - int(left)) if left is not None else 0
+        if status not in ("404", "408"):
+            log.warning("pulling was refused", consumer=self._consumer.name, headers=msg.headers)
+            await asyncio.sleep(0.3)
+        self._wake.set()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work, name=self._consumer.name)
+        self._running.add(task)
+        task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._room.release()
+        if self._asked <= self._ahead // 2:
+            self._wake.set()
+
+    async def _work_together(self) -> None:
+        """Handle what comes within a moment as one batch; that failing, each message by itself."""
+        assert self._together is not None
+        await asyncio.sleep(self._gather_s)
+        batch, self._gathered = self._gathered, []
+        beating = asyncio.create_task(self._beat(*batch))
+        try:
+            await self._together(batch)
+        except Exception as error:
+            log.info("a batch failed; handling each by itself", consumer=self._consumer.name, error=repr(error))
+            for msg in batch:
+                self._spawn(self._work(msg))
+            return
+        finally:
+            beating.cancel()
+        for msg in batch:
+            with contextlib.suppress(nats.errors.Error):
+                await msg.ack()
 
     async def _work(self, msg: Msg) -> None:
+        async with self._room:
+            await self._work_in_room(msg)
+
+    async def _work_in_room(self, msg: Msg) -> None:
         beating = asyncio.create_task(self._beat(msg))
         try:
             await self._attempt(msg)
@@ -148,8 +224,9 @@ class Puller:
         with contextlib.suppress(nats.errors.Error):
             await msg.nak(delay=delay_s)
 
-    async def _beat(self, msg: Msg) -> None:
+    async def _beat(self, *batch: Msg) -> None:
         while True:
             await asyncio.sleep(self._consumer.ack_wait_s / 3)
-            with contextlib.suppress(nats.errors.Error):
-                await msg.in_progress()
+            for msg in batch:
+                with contextlib.suppress(nats.errors.Error):
+                    await msg.in_progress()

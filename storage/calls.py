@@ -1,10 +1,10 @@
 """The ledger: every call of a model that was or may have been charged, from the receipts of the tasks that ended."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, Select, Subquery, cast, func, null, select, text, union_all
+from sqlalchemy import ColumnElement, Double, Select, Subquery, and_, case, cast, func, null, select, text, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -32,16 +32,14 @@ class CallLedger:
         insert: Any = postgresql.insert if database.dialect == "postgresql" else sqlite.insert
         self._enter = insert(CALLS).on_conflict_do_nothing()
 
-    async def record(self, tenant: str, task: Task, *, within: AsyncConnection | None = None) -> None:
-        """Enter the calls of a task that has ended; again, it changes nothing.
+    async def record(self, tenant: str, task: Task) -> None:
+        """Enter the calls of a task that has ended; again, it changes nothing."""
+        async with self._database.begin() as connection:
+            await self.record_all([(tenant, task)], connection)
 
-        Args:
-            within: a transaction that the entries are to be part of; left out, one of their own.
-        """
-        if within is None:
-            async with self._database.begin() as connection:
-                await self.record(tenant, task, within=connection)
-        elif entries := _entries(tenant, task):
+    async def record_all(self, tasks: Sequence[tuple[str, Task]], within: AsyncConnection) -> None:
+        """As `record`, for several tasks, as part of a transaction."""
+        if entries := [entry for tenant, task in tasks for entry in _entries(tenant, task)]:
             await within.execute(self._enter, entries)
 
     async def costs(self, tenant: str, by: CostKey, since: date | None = None, until: date | None = None) -> Costs:
@@ -97,6 +95,11 @@ def _entries(tenant: str, task: Task) -> list[dict[str, Any]]:
             "cost_estimated": call.cost_estimated,
             "cost_unknown_reason": _storable(call.cost_unknown_reason),
             "latency_ms": call.latency_ms,
+            "reason": _storable(call.reason),
+            "cached": call.cached,
+            "replayed": call.replayed,
+            "hedged": call.hedged,
+            "overrun": call.overrun,
         }
         for number, call in enumerate(task.receipt.calls if task.receipt else ())
     ]
@@ -108,18 +111,26 @@ def _storable(text: str | None) -> str | None:
 
 
 def _facts(tenant: str, since: date | None, until: date | None) -> Subquery:
-    """Calls and ended tasks under each other: what both are keyed by, and what each brings to the sums."""
+    """Calls and ended tasks under each other: what both are keyed by, and what each brings to the sums.
+
+    What was replayed was spent when it was recorded, if ever: it brings nothing but its number. What came from the cache
+    took no tokens.
+    """
     nothing = cast(null(), Double)
+    now = CALLS.c.replayed.is_(False)
+    asked = and_(now, CALLS.c.cached.is_(False))
     calls = select(
         CALLS.c.day,
         CALLS.c.task_id.label("task"),
         CALLS.c.agent,
         CALLS.c.service,
         CALLS.c.number.label("call"),
-        CALLS.c.cost_usd,
+        case((now, CALLS.c.cost_usd), else_=0.0).label("cost_usd"),
         CALLS.c.cost_estimated,
-        CALLS.c.prompt_tokens,
-        CALLS.c.completion_tokens,
+        case((asked, CALLS.c.prompt_tokens), else_=0).label("prompt_tokens"),
+        case((asked, CALLS.c.completion_tokens), else_=0).label("completion_tokens"),
+        and_(now, CALLS.c.cached).label("cached"),
+        CALLS.c.replayed,
         nothing.label("premium_usd"),
         nothing.label("saved_usd"),
     )
@@ -133,13 +144,18 @@ def _facts(tenant: str, since: date | None, until: date | None) -> Subquery:
         cast(null(), CALLS.c.cost_estimated.type),
         cast(null(), CALLS.c.prompt_tokens.type),
         cast(null(), CALLS.c.completion_tokens.type),
+        cast(null(), CALLS.c.cached.type),
+        cast(null(), CALLS.c.replayed.type),
         TASKS.c.premium_cost_usd,
         TASKS.c.premium_cost_usd - TASKS.c.cost_usd,
     )
     return union_all(
         calls.where(CALLS.c.tenant == tenant, *_between(CALLS.c.day, since, until)),
         tasks.where(
-            TASKS.c.tenant == tenant, TASKS.c.finished_day.is_not(None), *_between(TASKS.c.finished_day, since, until)
+            TASKS.c.tenant == tenant,
+            TASKS.c.finished_day.is_not(None),
+            TASKS.c.replayed.is_(False),
+            *_between(TASKS.c.finished_day, since, until),
         ),
     ).subquery("facts")
 
@@ -164,6 +180,8 @@ def _sums(facts: Subquery) -> list[ColumnElement[Any]]:
         func.coalesce(func.sum(fact.prompt_tokens), 0).label("prompt_tokens"),
         func.coalesce(func.sum(fact.completion_tokens), 0).label("completion_tokens"),
         func.count().filter(is_call, no_tokens).label("calls_without_tokens"),
+        func.count().filter(fact.cached).label("cached_calls"),
+        func.count().filter(fact.replayed).label("replayed_calls"),
         func.sum(fact.premium_usd).label("premium_cost_usd"),
         func.sum(fact.saved_usd).label("saved_usd"),
         func.count().filter(is_task, fact.premium_usd.is_(None)).label("tasks_without_premium"),

@@ -1,6 +1,7 @@
 """Tasks in SQL: a projection of their events, for lists and for tasks that have left the stream."""
 
 import base64
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,8 @@ from storage.tables import TASKS
 HEAD_CHARACTERS = 200
 MAX_PAGE = 1000
 
-_running = TASKS.c.status.not_in(sorted(TERMINAL))
+# No `NOT IN`, which SQLAlchemy expands for one row at a time.
+_running = and_(*(TASKS.c.status != status for status in sorted(TERMINAL)))
 
 
 class TaskRepository:
@@ -36,17 +38,22 @@ class TaskRepository:
 
         The calls of a task that has ended enter the ledger in the same transaction.
         """
-        row = _row(tenant, task, seq)
-        insert = self._insert(TASKS).values(row)
+        await self.upsert_all([(tenant, task, seq)])
+
+    async def upsert_all(self, tasks: Sequence[tuple[str, Task, int]]) -> None:
+        """As `upsert`, for several tasks in one transaction; of each task one state."""
+        if not tasks:
+            return
+        rows = [_row(tenant, task, seq) for tenant, task, seq in tasks]
+        insert = self._insert(TASKS)
         statement = insert.on_conflict_do_update(
             index_elements=["tenant", "task_id"],
-            set_={name: insert.excluded[name] for name in row if name not in ("tenant", "task_id")},
+            set_={name: insert.excluded[name] for name in rows[0] if name not in ("tenant", "task_id")},
             where=and_(TASKS.c.seq < insert.excluded.seq, _running),
         )
         async with self._database.begin() as connection:
-            await connection.execute(statement)
-            if task.ended:
-                await self._ledger.record(tenant, task, within=connection)
+            await connection.execute(statement, rows)
+            await self._ledger.record_all([(tenant, task) for tenant, task, _ in tasks if task.ended], connection)
 
     async def claim(self, tenant: str, task_id: str, seq: int, *, tier: Tier, shape: Shape, at: datetime) -> bool:
         """Move a row on by its event `seq`, a claim.
@@ -127,6 +134,7 @@ def _row(tenant: str, task: Task, seq: int) -> dict[str, Any]:
         "task": task.model_dump(mode="json") if task.ended else None,
         "premium_cost_usd": receipt.premium_cost_usd if receipt else None,
         "finished_day": day_of(task) if task.ended else None,
+        "replayed": any(call.replayed for call in receipt.calls) if receipt else False,
     }
 
 

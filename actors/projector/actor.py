@@ -7,9 +7,13 @@ from actors.projector.projection import TaskProjection
 from bus.client import Endpoint
 from bus.consumer import Puller
 from bus.streams import PROJECTOR
+from bus.subjects import TaskEvents
 from bus.tasklog import TaskLog
-from schemas.event import TaskEvent
+from schemas.event import TERMINAL, TaskEvent
 from storage import Database, TaskRepository
+
+GATHER_S = 0.1
+"""How long events are gathered for one transaction; a list of tasks is so much behind."""
 
 
 class ProjectorActor(Actor):
@@ -24,7 +28,14 @@ class ProjectorActor(Actor):
         self._projection = TaskProjection(TaskRepository(self._database), self._history)
         # A database that is away for hours must not leave tasks in SQL that seem to run for ever.
         self._puller = Puller(
-            self.bus, PROJECTOR, self._on_event, concurrency=16, max_deliveries=100, outlasts_outages=True
+            self.bus,
+            PROJECTOR,
+            self._on_event,
+            concurrency=1024,
+            max_deliveries=100,
+            outlasts_outages=True,
+            together=self._on_events,
+            gather_s=GATHER_S,
         )
         self.spawn(self._puller.run())
         return []
@@ -35,6 +46,18 @@ class ProjectorActor(Actor):
 
     async def _on_event(self, msg: Msg) -> None:
         await self._projection.apply(await self._tasks.event_of(msg))
+
+    async def _on_events(self, batch: list[Msg]) -> None:
+        """Of a task that has ended its last event suffices, so the others are not even decoded."""
+        subjects = [TaskEvents.parse(msg.subject) for msg in batch]
+        ended = {(subject.tenant, subject.task) for subject in subjects if subject.event in TERMINAL}
+        await self._projection.apply_all(
+            [
+                await self._tasks.event_of(msg)
+                for msg, subject in zip(batch, subjects, strict=True)
+                if subject.event in TERMINAL or (subject.tenant, subject.task) not in ended
+            ]
+        )
 
     async def _history(self, tenant: str, task_id: str) -> list[TaskEvent]:
         return [entry.event for entry in await self._tasks.read(tenant, task_id)]

@@ -1,8 +1,9 @@
 """Events into rows: one per task, and one per call of a task that has ended."""
 
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
 
-from schemas.event import Accepted, Claimed, TaskEvent
+from schemas.event import Accepted, Claimed, Ended, TaskEvent
 from schemas.projection import project
 from storage.tasks import TaskRepository
 
@@ -33,3 +34,27 @@ class TaskProjection:
                     await self._tasks.upsert(event.tenant, project(history), history[-1].seq)
             case _:
                 await self._tasks.upsert(event.tenant, event.task, event.seq)
+
+    async def apply_all(self, events: Iterable[TaskEvent]) -> None:
+        """Bring the rows of all these events' tasks up to them, in one transaction as far as the events suffice.
+
+        Raises:
+            Unavailable: see `apply`; some rows may be up to date then.
+        """
+        by_task: dict[tuple[str, str], list[TaskEvent]] = defaultdict(list)
+        for event in events:
+            by_task[event.tenant, event.task_id].append(event)
+        whole, partial = [], []
+        for (tenant, _), theirs in by_task.items():
+            theirs.sort(key=lambda event: event.seq)
+            if isinstance(theirs[-1], Ended) or (isinstance(theirs[0], Accepted) and _without_gaps(theirs)):
+                whole.append((tenant, project(theirs), theirs[-1].seq))
+            else:
+                partial += theirs
+        await self._tasks.upsert_all(whole)
+        for event in partial:
+            await self.apply(event)
+
+
+def _without_gaps(events: list[TaskEvent]) -> bool:
+    return [event.seq for event in events] == list(range(1, len(events) + 1))

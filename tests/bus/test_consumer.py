@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 import structlog
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext, api
-from nats.js.errors import ServerError, ServiceUnavailableError
+from nats.js.errors import ServerError
 
 from bus import streams
 from bus.client import Bus
@@ -267,32 +268,66 @@ async def test_a_mistake_is_given_up_also_where_outages_are_outlasted(bus: Bus, 
 
 
 async def test_a_pull_that_is_refused_again_and_again_leaves_no_subscription_behind(
-    bus: Bus, tasks: TaskLog, pull: Pull, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, tasks: TaskLog, pull: Pull
 ) -> None:
-    # Given a server that refuses to give anything for a while
-    refused, before = 0, len(bus.client._subs)
-    fetch = JetStreamContext.PullSubscription.fetch
-
-    async def refuse(subscription: Any, *args: Any, **kwargs: Any) -> Any:
-        nonlocal refused
-        if refused < 3:
-            refused += 1
-            raise ServiceUnavailableError
-        return await fetch(subscription, *args, **kwargs)
-
-    monkeypatch.setattr(JetStreamContext.PullSubscription, "fetch", refuse)
+    # Given a consumer that is not there, so that every pull is refused
+    before = len(bus.client._subs)
+    await bus.js.delete_consumer(TASKS, PROBE.name)
     seen = Seen()
 
     async def handle(msg: Msg) -> None:
         seen(msg)
 
-    # When it pulls until it is given something
-    pull(handle)
+    with structlog.testing.capture_logs() as logs:
+        pull(handle)
+        await until(lambda: sum(entry["event"] == "pulling was refused" for entry in logs) >= 2, LONG_S)
+    # When it is there again
+    await bus.js.add_consumer(TASKS, PROBE.config())
     await accept(tasks, "t")
     await until(lambda: bool(seen.tasks), LONG_S)
-    # Then only the last subscription is open
-    assert refused == 3
+    # Then only one subscription is open
     assert len(bus.client._subs) == before + 1
+
+
+async def test_what_comes_together_is_handled_as_one_batch(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
+    # Given more messages than one
+    ids = [f"t{i}" for i in range(50)]
+    await asyncio.gather(*(accept(tasks, task_id) for task_id in ids))
+    alone, batches = Seen(), []
+
+    async def handle(msg: Msg) -> None:
+        alone(msg)
+
+    async def together(batch: list[Msg]) -> None:
+        batches.append([TaskEvents.parse(msg.subject).task for msg in batch])
+
+    # When they are pulled by somebody who takes them together
+    pull(handle, concurrency=64, together=together, gather_s=0.05)
+    await all_done(bus)
+    # Then each came once, in few batches, and none by itself
+    assert sorted(itertools.chain(*batches)) == sorted(ids)
+    assert len(batches) < len(ids) / 2
+    assert not alone.tasks
+
+
+async def test_a_batch_that_fails_is_handled_one_by_one(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
+    # Given a batch that cannot be handled as one
+    ids = [f"t{i}" for i in range(10)]
+    await asyncio.gather(*(accept(tasks, task_id) for task_id in ids))
+    alone = Seen()
+
+    async def handle(msg: Msg) -> None:
+        alone(msg)
+
+    async def together(batch: list[Msg]) -> None:
+        raise Unavailable("one of them is poison")
+
+    # When it is pulled
+    pull(handle, together=together, gather_s=0.05)
+    await all_done(bus)
+    # Then each was handled by itself, at its first delivery
+    assert sorted(alone.tasks) == sorted(ids)
+    assert set(alone.deliveries) == {1}
 
 
 async def dead_letter(bus: Bus) -> DeadLetter:

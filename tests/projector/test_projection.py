@@ -231,3 +231,26 @@ async def test_a_row_never_goes_backwards(
         assert await calls_of(database, event) == (expected_calls(events) if row["task"] else [])
     # And neither the row's place in the history nor its end is ever taken back
     assert seen == sorted(seen)
+
+
+@given(data=st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_batches_of_events_make_the_same_rows(
+    data: st.DataObject, projection: TaskProjection, database: Database, log: Log
+) -> None:
+    # Given the events of several tasks, in any order and some of them twice, cut into batches anywhere
+    tasks = data.draw(st.lists(histories, min_size=1, max_size=3))
+    everything = [event for events in tasks for event in events]
+    repeats = data.draw(st.lists(st.sampled_from(everything), max_size=MAX_REPEATS))
+    deliveries = data.draw(st.permutations(everything + repeats))
+    for events in tasks:
+        log.write(events)
+    # When each batch is applied as one
+    while deliveries:
+        size = data.draw(st.integers(1, len(deliveries)))
+        await projection.apply_all(deliveries[:size])
+        deliveries = deliveries[size:]
+    # Then every row is what its whole history tells, and the ledger has each call once
+    for events in tasks:
+        assert await row_of(database, events[0]) == expected(events)
+        assert await calls_of(database, events[0]) == expected_calls(events)

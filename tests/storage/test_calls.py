@@ -104,7 +104,7 @@ async def test_a_row_and_its_calls_are_kept_together_or_not_at_all(
     async def breaks(*_: Any, **__: Any) -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(CallLedger, "record", breaks)
+    monkeypatch.setattr(CallLedger, "record_all", breaks)
     # When a task that ended is kept
     with pytest.raises(RuntimeError):
         await tasks.upsert("acme", ended("t1", call()), 3)
