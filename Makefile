@@ -37,9 +37,10 @@ test: $(STAMP) ## the whole suite
 soak: $(STAMP) ## the long chaos run: ROUNDS=5 SEED=1, half an hour or so
 	@$(BIN)/python -m pytest tests/chaos --rounds $(ROUNDS) --seed $(SEED)
 
-bench: $(STAMP) ## the benchmarks of bench/, a table at the end
+bench: $(STAMP) ## the benchmarks of bench/, side by side with their peers, half an hour; a table at the end
 	@$(BIN)/python -m bench.startup
 	@$(BIN)/python -m bench.submit
+	@$(BIN)/python -m bench.gateway
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check .

@@ -79,6 +79,17 @@ class Blobs:
         except (nats.errors.Error, APIError, TimeoutError) as error:
             raise BusUnavailable(f"payload {name} was not read: {error!r}") from error
 
+    async def holds(self, name: str) -> bool:
+        """Whether there is a payload of that name among those that are kept.
+
+        Raises:
+            BusUnavailable: the store did not answer.
+        """
+        try:
+            return await _is_there(await self._store(PAYLOADS), name, _KEEP_S[PAYLOADS])
+        except (nats.errors.Error, APIError, TimeoutError) as error:
+            raise BusUnavailable(f"payload {name} was not looked for: {error!r}") from error
+
     async def offload(self, body: bytes, headers: dict[str, Any], bucket: str = PAYLOADS) -> bytes:
         """The body as it may travel: itself, or empty with its name set in `headers`."""
         if len(body) <= TRAVEL_LIMIT:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -38,7 +38,7 @@ from schemas.problem import Problem
 
 M = TypeVar("M", bound=BaseModel)
 
-HEARTBEAT_S = 1.0
+HEARTBEAT_S = 1.5
 """How often whoever works on a request says so."""
 SILENCE_S = 4.0
 """After this long without a word the responder is taken for dead."""
@@ -97,19 +97,60 @@ class _InFlight:
         return len(group)
 
 
+class _Beating:
+    """Heartbeats once a request has taken a while. Most never do, so it begins with a timer, cheaper than a task."""
+
+    __slots__ = ("_task", "_timer")
+
+    def __init__(self, beat: Callable[[str], Coroutine[None, None, None]], reply: str) -> None:
+        self._task: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(HEARTBEAT_S, self._begin, loop, beat, reply) if reply else None
+
+    def _begin(
+        self, loop: asyncio.AbstractEventLoop, beat: Callable[[str], Coroutine[None, None, None]], reply: str
+    ) -> None:
+        self._task = loop.create_task(beat(reply))
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+
+class _Reply:
+    """The answer to one request, and when its responder was last heard of."""
+
+    __slots__ = ("answer", "heard_at")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.answer: asyncio.Future[Msg] = loop.create_future()
+        self.heard_at = loop.time()
+
+    def put_nowait(self, msg: Msg) -> None:
+        if (msg.headers or {}).get(H_STATUS) == WORKING:
+            self.heard_at = self.answer.get_loop().time()
+        elif not self.answer.done():
+            self.answer.set_result(msg)
+
+
 class Bus:
     """One process's connection. `connect` first; `close` drains what is under way."""
 
     def __init__(self, url: str, name: str) -> None:
         self._url, self.name = url, name
         self._nc = Client()
-        self._replies: dict[str, asyncio.Queue[Msg]] = {}
+        self._js: JetStreamContext | None = None
+        self._replies: dict[str, asyncio.Queue[Msg] | _Reply] = {}
         self._reply_prefix = ""
         self._in_flight = _InFlight()
         self._running: set[asyncio.Task[None]] = set()
         self._services: list[Service] = []
         self._draining = False
         self._last_error: Exception | None = None
+        self.connected_at = now()
+        """When the present connection began; what others published before it may not have been heard."""
         self.closed = asyncio.Event()
         """Set when the connection is gone for good; the process should end and be started anew."""
 
@@ -119,7 +160,9 @@ class Bus:
 
     @property
     def js(self) -> JetStreamContext:
-        return self._nc.jetstream(timeout=5)
+        if self._js is None or self._js._nc is not self._nc:
+            self._js = self._nc.jetstream(timeout=5)
+        return self._js
 
     @property
     def blobs(self) -> Blobs:
@@ -170,6 +213,7 @@ class Bus:
                     cause = self._last_error or error
                     raise BusUnavailable(f"no NATS server answered within {patience_s:g} s: {cause!r}") from error
                 await asyncio.sleep(0.1)
+        self.connected_at = now()
         inbox = self._nc.new_inbox()
         self._reply_prefix = inbox + "."
         await self._subscribe(inbox + ".*", self._on_reply)
@@ -195,6 +239,11 @@ class Bus:
 
     # -- asking ------------------------------------------------------------------------------------------------
 
+    def keep(self, work: asyncio.Task[None]) -> None:
+        """Have `close` wait for some work as it does for requests."""
+        self._running.add(work)
+        work.add_done_callback(self._running.discard)
+
     async def request(
         self, subject: object, message: BaseModel, reply: type[M], *, timeout_s: float, work: str | None = None
     ) -> M:
@@ -209,8 +258,7 @@ class Bus:
             DevSkyyError: the other side's problem.
         """
         request_id = secrets.token_hex(12)
-        queue: asyncio.Queue[Msg] = asyncio.Queue()
-        self._replies[request_id] = queue
+        awaited = self._replies[request_id] = _Reply(asyncio.get_running_loop())
         headers = {"Content-Type": CONTENT_TYPE, H_REQUEST: request_id}
         if work is not None:
             headers[H_WORK] = work
@@ -219,7 +267,7 @@ class Bus:
         try:
             body = await self.blobs.offload(encode(message), headers, REQUESTS)
             await self._publish(str(subject), body, headers, self._reply_prefix + request_id)
-            msg = await self._answer(str(subject), queue, timeout_s)
+            msg = await self._answer(str(subject), awaited, timeout_s)
         except (asyncio.CancelledError, DeadlineExceeded):
             with contextlib.suppress(nats.errors.Error):
                 await self._nc.publish(str(Abort(request_id)), b"")
@@ -256,22 +304,21 @@ class Bus:
         allowed_s = max(0.0, (deadline - began).total_seconds())
         raise DeadlineExceeded(f"a request to {subject}", round(allowed_s, 3))
 
-    async def _answer(self, subject: str, queue: asyncio.Queue[Msg], timeout_s: float) -> Msg:
+    async def _answer(self, subject: str, awaited: _Reply, timeout_s: float) -> Msg:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        while True:
-            left = deadline - loop.time()
-            try:
-                msg = await asyncio.wait_for(queue.get(), max(0.0, min(left, SILENCE_S)))
-            except TimeoutError:
-                if left <= SILENCE_S:
-                    raise DeadlineExceeded(f"a request to {subject}", timeout_s) from None
+        while not awaited.answer.done():
+            left_s = min(deadline, awaited.heard_at + SILENCE_S) - loop.time()
+            if left_s > 0:
+                await asyncio.wait([awaited.answer], timeout=left_s)
+            elif deadline <= loop.time():
+                raise DeadlineExceeded(f"a request to {subject}", timeout_s) from None
+            else:
                 raise ResponderLost(f"whoever worked on {subject} has been silent for {SILENCE_S:g} s") from None
-            headers = msg.headers or {}
-            if headers.get("Status") == "503":
-                raise ResponderLost(f"nobody listens on {subject}")
-            if headers.get(H_STATUS) != WORKING:
-                return msg
+        msg = awaited.answer.result()
+        if (msg.headers or {}).get("Status") == "503":
+            raise ResponderLost(f"nobody listens on {subject}")
+        return msg
 
     async def ask_many(self, subject: str, body: bytes, timeout_s: float = 5.0) -> AsyncGenerator[Msg, None]:
         """Ask something that is answered by many messages; the reader stops at the one that says so.
@@ -317,9 +364,9 @@ class Bus:
         return found
 
     async def _on_reply(self, msg: Msg) -> None:
-        queue = self._replies.get(msg.subject.removeprefix(self._reply_prefix))
-        if queue is not None:
-            queue.put_nowait(msg)
+        awaited = self._replies.get(msg.subject.removeprefix(self._reply_prefix))
+        if awaited is not None:
+            awaited.put_nowait(msg)
 
     async def abort(self, work: str) -> None:
         """Stop all work on a task (or one request) wherever it goes on."""
@@ -426,7 +473,7 @@ class Bus:
     async def _handle(self, msg: Msg, endpoint: Endpoint, room: asyncio.Semaphore, load: Load) -> None:
         trace.start((msg.headers or {}).get(trace.HEADER))
         load.in_flight += 1
-        beating = asyncio.create_task(self._beat(msg.reply))
+        beating = _Beating(self._beat, msg.reply)
         try:
             if load.in_flight > 2 * endpoint.concurrency or self._draining:
                 raise Unavailable(f"{endpoint.name} is busy with {load.in_flight - 1} requests; try again later")
@@ -450,10 +497,10 @@ class Bus:
             load.in_flight -= 1
 
     async def _beat(self, reply: str) -> None:
-        while reply:
-            await asyncio.sleep(HEARTBEAT_S)
+        while True:
             with contextlib.suppress(nats.errors.Error):
                 await self._nc.publish(reply, b"", headers={H_STATUS: WORKING})
+            await asyncio.sleep(HEARTBEAT_S)
 
     async def _reply(self, reply: str, message: BaseModel, headers: dict[str, str] | None = None) -> None:
         if not reply:
@@ -503,6 +550,7 @@ class Bus:
         log.info("nats disconnected")
 
     async def _on_reconnected(self) -> None:
+        self.connected_at = now()
         log.info("nats reconnected")
 
     async def _on_closed(self) -> None:

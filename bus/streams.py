@@ -10,12 +10,25 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
-from bus.subjects import ROOT, AlertSubject, CallJournal, DeadLetterSubject, Submit, TaskCommand, TaskEvents
+from bus.subjects import (
+    ROOT,
+    AlertSubject,
+    CachedAnswer,
+    CallJournal,
+    DeadLetterSubject,
+    OpenReservation,
+    PurseCounter,
+    Submit,
+    TaskCommand,
+    TaskEvents,
+)
 from schemas.errors import BusUnavailable
 
 log = structlog.get_logger()
 
 TASKS, CALLS, SUBMIT, COMMANDS, ALERTS, DEAD = "TASKS", "CALLS", "SUBMIT", "COMMANDS", "ALERTS", "DEAD"
+CACHE = "CACHE"
+PURSE, RESERVATIONS = "PURSE", "RESERVATIONS"
 PAYLOADS = "payloads"
 """Object store for what is too large to travel."""
 
@@ -24,6 +37,13 @@ KEEP_S = 30 * 86_400.0
 GIB = 1024**3
 BUDGET_BYTES = 16 * GIB
 """What all streams together may take on disk, unless told otherwise. JetStream sets it aside when it creates them."""
+
+PURSE_KEEP_S = 8 * 86_400.0
+"""A counter nobody has touched for so long is forgotten: a day is over by then, and no task lives longer than seven."""
+PURSE_REPEAT_S = 600.0
+"""For so long a repeated change of a counter has no effect. The server keeps the names of that time in memory."""
+PURSE_HISTORY = 10_000
+"""Changes kept of each counter, of some 200 bytes: by them it knows after a restart what must not be repeated."""
 
 ACK_WAIT_S = 5.0
 """A coordinator that has not been heard of for this long has lost its task."""
@@ -101,6 +121,38 @@ def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:
         ),
         api.StreamConfig(name=ALERTS, subjects=[AlertSubject.pattern()], max_age=KEEP_S, max_bytes=budget // 100),
         api.StreamConfig(name=DEAD, subjects=[DeadLetterSubject.pattern()], max_age=KEEP_S, max_bytes=budget // 50),
+        api.StreamConfig(
+            name=CACHE,
+            subjects=[CachedAnswer.pattern()],
+            allow_direct=True,
+            # Each answer lives as long as whoever stored it said.
+            allow_msg_ttl=True,
+            max_msgs_per_subject=1,
+            max_age=KEEP_S,
+            # A full cache forgets its oldest answers; nothing else depends on it, so its disk need not keep up.
+            max_bytes=budget // 50,
+            persist_mode=api.PersistMode.ASYNC,
+        ),
+        api.StreamConfig(
+            name=PURSE,
+            subjects=[PurseCounter.pattern()],
+            allow_msg_counter=True,
+            allow_direct=True,
+            duplicate_window=PURSE_REPEAT_S,
+            max_msgs_per_subject=PURSE_HISTORY,
+            max_age=PURSE_KEEP_S,
+            # The server has no counters that refuse when they are full: the oldest changes of all go first.
+            max_bytes=budget * 3 // 100,
+        ),
+        api.StreamConfig(
+            name=RESERVATIONS,
+            subjects=[OpenReservation.pattern()],
+            allow_direct=True,
+            max_msgs_per_subject=1,
+            # No age: a reservation stays until somebody has settled it.
+            max_bytes=budget // 100,
+            discard=api.DiscardPolicy.NEW,
+        ),
         # As the client library's object store makes it; that one cannot change its limits later.
         api.StreamConfig(
             name=f"OBJ_{PAYLOADS}",
@@ -108,7 +160,7 @@ def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:
             allow_direct=True,
             allow_rollup_hdrs=True,
             max_age=KEEP_S,
-            max_bytes=budget * 35 // 100,
+            max_bytes=budget * 29 // 100,
             discard=api.DiscardPolicy.NEW,
         ),
     ]

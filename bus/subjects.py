@@ -93,6 +93,15 @@ class TaskLogEntry(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
+class TaskTokens(_Subject):
+    """The text of a task's calls as it is written, piece by piece; kept nowhere."""
+
+    tenant: str
+    task: str
+    _parts: ClassVar[tuple[str, ...]] = ("tokens", "{tenant}", "{task}")
+
+
+@dataclass(frozen=True, slots=True)
 class TaskCommand(_Subject):
     """Asks the owner of a task for something: cancel, signals."""
 
@@ -134,6 +143,14 @@ class GatewayAlive(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayFigures(_Subject):
+    """How the services are doing, as the gateway of that actor's name sees them; said every second, kept nowhere."""
+
+    gateway: str
+    _parts: ClassVar[tuple[str, ...]] = ("gateways", "{gateway}", "figures")
+
+
+@dataclass(frozen=True, slots=True)
 class CallJournal(_Subject):
     """The journal entry of one call of a model."""
 
@@ -146,6 +163,37 @@ class CallJournal(_Subject):
     @classmethod
     def of_task(cls, tenant: str, task: str) -> str:
         return f"{ROOT}.calls.{token(tenant)}.{token(task)}.>"
+
+
+@dataclass(frozen=True, slots=True)
+class CachedAnswer(_Subject):
+    """The last answer of a service to one question."""
+
+    tenant: str
+    service: str
+    digest: str
+    _parts: ClassVar[tuple[str, ...]] = ("cache", "{tenant}", "{service}", "{digest}")
+
+
+@dataclass(frozen=True, slots=True)
+class PurseCounter(_Subject):
+    """What one budget has come to: `scope` is day, service, key or tree, `unit` usd or tokens."""
+
+    scope: str
+    within: str
+    """The day in UTC; of a tree of tasks its tenant."""
+    name: str
+    unit: str
+    _parts: ClassVar[tuple[str, ...]] = ("purse", "{scope}", "{within}", "{name}", "{unit}")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenReservation(_Subject):
+    """A reservation that a gateway has not settled yet."""
+
+    instance: str
+    reservation: str
+    _parts: ClassVar[tuple[str, ...]] = ("reservations", "{instance}", "{reservation}")
 
 
 @dataclass(frozen=True, slots=True)

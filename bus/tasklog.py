@@ -22,6 +22,7 @@ from bus import trace
 from bus.blobs import H_REF
 from bus.client import Bus
 from bus.codec import CONTENT_TYPE, decode, decode_as, encode
+from bus.endings import Endings
 from bus.streams import COMMANDS, TASKS
 from bus.subjects import TaskCommand, TaskEvents, TaskLogEntry, token
 from schemas.errors import (
@@ -34,7 +35,7 @@ from schemas.errors import (
     StorageFull,
     TooLarge,
 )
-from schemas.event import TASK_EVENT, TERMINAL, Accepted, Command, TaskEvent
+from schemas.event import TASK_EVENT, TERMINAL, Accepted, Command, Ended, TaskEvent
 from schemas.message import now
 from schemas.projection import project
 from schemas.task import BUILT_TIERS, MAX_INPUT_BYTES, MAX_PROMPT_BYTES, Task, TaskRequest
@@ -105,7 +106,7 @@ class TaskLog:
     """Accept, read, follow, append and command tasks."""
 
     def __init__(self, bus: Bus, patience_s: float = 5.0) -> None:
-        self._bus = bus
+        self._bus, self._endings = bus, Endings(bus)
         self._patience_s = patience_s
         self._room: tuple[int, int] | None = None
         """Bytes that the stream holds and may hold; None when unknown."""
@@ -316,14 +317,45 @@ class TaskLog:
         Raises:
             NotFound, BusUnavailable: see `read`.
         """
-        events: list[TaskEvent] = []
-        try:
-            async with asyncio.timeout(timeout_s):
-                async for event in self.follow(tenant, task_id):
-                    events.append(event)
-        except TimeoutError:
-            return self._task_of(task_id, events) if events else await self.task(tenant, task_id)
-        return self._task_of(task_id, events)
+        await self._endings.listen()
+        with self._endings.expect(tenant, task_id) as ending:
+            task = await self.task(tenant, task_id)
+            return task if task.ended else await self._ended(tenant, task_id, ending, timeout_s)
+
+    async def perform(self, request: TaskRequest, tenant: str, key: str | None, timeout_s: float) -> Task:
+        """Accept a task and wait for its end: as `accept` and `wait`, without reading what was just written.
+
+        Raises:
+            See `accept` and `wait`.
+        """
+        await self._endings.listen()
+        task_id = task_id_of(tenant, key) if key else secrets.token_hex(16)
+        with self._endings.expect(tenant, task_id) as ending:
+            task, created = await self.accept(request, tenant, key, task_id)
+            if not created:
+                task = await self.task(tenant, task_id)
+            return task if task.ended else await self._ended(tenant, task_id, ending, timeout_s)
+
+    async def _ended(self, tenant: str, task_id: str, ending: asyncio.Future[Msg], timeout_s: float) -> Task:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        while (left_s := until - loop.time()) > 0:
+            # A broken connection may have dropped the event, so the log is read again from time to time.
+            await asyncio.wait([ending], timeout=min(left_s, FOLLOW_RECHECK_S))
+            try:
+                if ending.done():
+                    event = await self.event_of(ending.result())
+                    if isinstance(event, Ended):
+                        return event.task
+                task = await self.task(tenant, task_id)
+            except BusUnavailable:
+                if self._bus.closed.is_set():
+                    raise
+                await asyncio.sleep(FOLLOW_RETRY_S)
+                continue
+            if task.ended:
+                return task
+        return await self.task(tenant, task_id)
 
     # -- writing -----------------------------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ from devskyy.wire import Patience, Retries, TaskOptions, Verb
 from schemas.agent import AgentStatus
 from schemas.costs import CostKey, Costs
 from schemas.health import Health
+from schemas.recording import Uploaded
+from schemas.selection import Explanation
 from schemas.service import ServiceStatus
 from schemas.task import Status, Task, TaskAccepted, TaskList
 
@@ -174,6 +176,24 @@ class Client(_Base):
         """Ask for the task's end; it has ended when `wait` returns. A task that has ended already stays as it is."""
         return self._send(wire.cancel(task_id))
 
+    # Recordings
+
+    def recording(self, task_id: str) -> str:
+        """The recording of a task that has ended, as JSON lines: its events, and what its model calls answered.
+
+        Raises:
+            ApiError: it has not ended, or it is too old (409).
+        """
+        return self._send(wire.recording(task_id))
+
+    def upload_recording(self, text: str) -> Uploaded:
+        """Hand in a recording. A task with its name as `replay` is then answered from it; nothing is called or spent.
+
+        Raises:
+            InvalidTask: it is none, or was cut off or changed since; `problem.errors` names the line.
+        """
+        return self._send(wire.upload_recording(text))
+
     # The platform
 
     def agents(self) -> tuple[AgentStatus, ...]:
@@ -181,6 +201,10 @@ class Client(_Base):
 
     def services(self) -> tuple[ServiceStatus, ...]:
         return self._send(wire.services())
+
+    def explain_services(self, prompt: str, **options: Unpack[TaskOptions]) -> Explanation:
+        """Which service would serve a task, what is foreseen of each that may, and why. Starts nothing."""
+        return self._send(wire.explain_services(prompt, options))
 
     def costs(self, *, by: CostKey = "day", since: date | None = None, until: date | None = None) -> Costs:
         """What the tasks cost that ended on these days (UTC, both included), with one row per day, agent, …"""
@@ -297,6 +321,16 @@ class AsyncClient(_Base):
         """As `Client.cancel`."""
         return await self._send(wire.cancel(task_id))
 
+    # Recordings
+
+    async def recording(self, task_id: str) -> str:
+        """As `Client.recording`."""
+        return await self._send(wire.recording(task_id))
+
+    async def upload_recording(self, text: str) -> Uploaded:
+        """As `Client.upload_recording`."""
+        return await self._send(wire.upload_recording(text))
+
     # The platform
 
     async def agents(self) -> tuple[AgentStatus, ...]:
@@ -304,6 +338,10 @@ class AsyncClient(_Base):
 
     async def services(self) -> tuple[ServiceStatus, ...]:
         return await self._send(wire.services())
+
+    async def explain_services(self, prompt: str, **options: Unpack[TaskOptions]) -> Explanation:
+        """As `Client.explain_services`."""
+        return await self._send(wire.explain_services(prompt, options))
 
     async def costs(self, *, by: CostKey = "day", since: date | None = None, until: date | None = None) -> Costs:
         """As `Client.costs`."""

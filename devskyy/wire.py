@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
 from time import monotonic
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar, cast
 from urllib.parse import quote
 
 import httpx
@@ -23,6 +23,8 @@ from schemas.event import TERMINAL
 from schemas.health import Health
 from schemas.message import Message
 from schemas.problem import Problem, field_errors
+from schemas.recording import MEDIA_TYPE, Uploaded
+from schemas.selection import Explanation
 from schemas.service import ServiceStatus
 from schemas.task import DEFAULT_TIMEOUT_S, Input, Links, Status, Task, TaskAccepted, TaskList, TaskRequest, Tier, Turn
 
@@ -63,6 +65,14 @@ class TaskOptions(TypedDict, total=False):
     temperature: float | None
     max_tokens: int | None
     json_schema: Mapping[str, Any] | None
+    max_total_tokens: int | None
+    """Questions and answers together, in all that the task sets off."""
+    stream: bool
+    """Whether the text is published as it is written."""
+    cache_s: float | None
+    """Seconds that the answer to an equal question may be old; left out, every question is asked anew."""
+    replay: str | None
+    """A recording's name: it answers in place of every service."""
     metadata: Mapping[str, Any]
 
 
@@ -155,12 +165,40 @@ def cancel(task_id: str) -> Verb[Task]:
     return Verb("DELETE", _path(task_id), {200: _reader(Task), 202: _reader(Task)})
 
 
+def recording(task_id: str) -> Verb[str]:
+    return Verb("GET", f"{_path(task_id)}/recording", {200: lambda reply: reply.content.decode()})
+
+
+def upload_recording(text: str) -> Verb[Uploaded]:
+    """Hand in a recording.
+
+    Raises:
+        InvalidRequest: it holds half of a surrogate pair, which no recording does.
+    """
+    try:
+        body = text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"line {text.count(chr(10), 0, error.start) + 1}", "is no UTF-8 text") from None
+    headers = {"content-type": MEDIA_TYPE}
+    return Verb("POST", "/api/v1/recordings", {200: _reader(Uploaded)}, headers=headers, body=body)
+
+
 def agents() -> Verb[tuple[AgentStatus, ...]]:
     return Verb("GET", "/api/v1/agents", {200: lambda reply: _reader(Agents)(reply).agents})
 
 
 def services() -> Verb[tuple[ServiceStatus, ...]]:
     return Verb("GET", "/api/v1/services", {200: lambda reply: _reader(Services)(reply).services})
+
+
+def explain_services(prompt: str, options: TaskOptions) -> Verb[Explanation]:
+    """Ask which service would serve a task.
+
+    Raises:
+        InvalidTask: a field breaks a rule; nothing was sent.
+    """
+    body = task_request(prompt, options).model_dump_json(exclude_unset=True).encode()
+    return Verb("POST", "/api/v1/services/explain", {200: _reader(Explanation)}, body=body)
 
 
 def costs(by: CostKey, since: date | None, until: date | None) -> Verb[Costs]:
@@ -202,6 +240,11 @@ def task_request(prompt: str, options: TaskOptions) -> TaskRequest:
         return TaskRequest.model_validate({"prompt": prompt, **said})
     except ValidationError as error:
         raise InvalidTask(Problem.of_validation(field_errors(error))) from None
+
+
+def options_of(request: TaskRequest) -> TaskOptions:
+    """What a request says beside its prompt, to say it again."""
+    return cast(TaskOptions, request.model_dump(exclude={"prompt"}, exclude_defaults=True))
 
 
 class Waiting:

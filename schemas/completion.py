@@ -102,11 +102,15 @@ class Embed(Message):
     kind: Literal["models.embed"] = "models.embed"
     version: Literal[1] = 1
     tenant: str = DEFAULT_TENANT
-    task_id: str | None = None
+    task_id: str = "embeddings"
     agent: str = "embeddings"
     service: str = LOCAL_EMBEDDINGS
+    root: str | None = None
     key: str | None = None
+    max_cost_usd: float | None = Field(default=None, ge=0)
+    max_total_tokens: int | None = Field(default=None, ge=1)
     texts: tuple[str, ...] = Field(min_length=1, max_length=2048)
+    timeout_s: float = Field(default=30.0, gt=0)
 
 
 class Embeddings(Message):

@@ -12,7 +12,11 @@ class CostSums(Message):
     """Every sum is of what is known, and says beside it how much is not."""
 
     calls: int = 0
-    """Calls that were or may have been charged."""
+    """Calls that were or may have been charged, and those that needed no service."""
+    cached_calls: int = 0
+    """Those of `calls` that the cache answered. They cost nothing, and their tokens are in no sum."""
+    replayed_calls: int = 0
+    """Those of `calls` that a recording answered. What they cost and took when they were recorded is in no sum."""
     spent_usd: float = 0.0
     estimated_usd: float = 0.0
     """The part of `spent_usd` that is estimated: cut streams, calls in doubt."""
@@ -23,7 +27,10 @@ class CostSums(Message):
     calls_without_tokens: int = 0
     """Calls that reported no usage, or half of it; what they did not report is in neither sum."""
     premium_cost_usd: float | None = None
-    """What one call of the premium service would have cost, over the tasks where that is known; null: for none."""
+    """What one call of the premium service would have cost, over the tasks where that is known; null: for none.
+
+    Replayed tasks are in neither this nor `saved_usd`: nothing was spent on them, so nothing was saved.
+    """
     saved_usd: float | None = None
     """Premium less spent, over the tasks where both are known; null: for none."""
 

@@ -224,7 +224,8 @@ class UpstreamError(DevSkyyError):
     """A provider refused, failed or answered nonsense.
 
     `again` says whether another try may help; `retry_after_s` is what the provider asked for;
-    `spent` says whether it may have charged for the call (None: nobody can know).
+    `spent` says whether it may have charged for the call (None: nobody can know); `status` is the HTTP status of its
+    refusal, None where it gave none.
     """
 
     code = "upstream_error"
@@ -238,10 +239,11 @@ class UpstreamError(DevSkyyError):
         again: bool = False,
         retry_after_s: float | None = None,
         spent: bool | None = False,
+        status: int | None = None,
     ) -> None:
-        super().__init__(service, reason, again, retry_after_s, spent)
+        super().__init__(service, reason, again, retry_after_s, spent, status)
         self.service, self.reason, self.again = service, reason, again
-        self.retry_after_s, self.spent = retry_after_s, spent
+        self.retry_after_s, self.spent, self.status = retry_after_s, spent, status
 
     def __str__(self) -> str:
         return f"{self.service}: {self.reason}"

@@ -18,7 +18,9 @@ class Call(Message):
     fallback_from: tuple[str, ...] = ()
     """`service: reason` for every service of the order that was tried or passed over before this one."""
     cached: bool = False
+    """The cache answered: it cost nothing, and its tokens are the answer's, as counted when it was first given."""
     replayed: bool = False
+    """A recording answered: tokens and cost are those of the recorded call, and nothing was spent."""
     in_doubt: bool = False
     """A crash made the outcome unknowable; it is charged at its reservation and was tried again."""
     outcome: str = "answered"

@@ -2,8 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from schemas.figures import BreakerState, ServiceFigures
 from schemas.message import Message, Strict
 
 LOCAL = "local"
@@ -12,6 +13,15 @@ NO_KEY_NEEDED = "none"
 
 ServiceKind = Literal["chat", "embeddings", "image", "design", "agent"]
 """What a service hands back: text, vectors, pictures, drawings as SVG, or changes to a repository."""
+
+USUAL_TIMEOUT_S: dict[ServiceKind, float] = {
+    "chat": 120.0,
+    "embeddings": 30.0,
+    "image": 300.0,
+    "design": 180.0,
+    "agent": 600.0,
+}
+"""Seconds that one attempt may take where its service's entry states none."""
 
 
 class Price(Strict):
@@ -49,8 +59,25 @@ class ServiceSpec(Strict):
     depends_on: tuple[str, ...] = ()
     """Services without which this one cannot work: it is unavailable while any of them is."""
     context_tokens: int | None = Field(default=None, gt=0)
-    timeout_s: float = Field(default=120.0, gt=0)
-    """Seconds that one attempt may take."""
+    timeout_s: float | None = Field(default=None, gt=0)
+    """Seconds that one attempt may take; left out: what is usual for its kind. `timeout` gives the one that holds."""
+    hedge: bool = False
+    """Whether a call that takes longer than 95 of 100 lately did is made a second time beside it. Both are paid for."""
+    cache_s: float | None = Field(default=None, gt=0, le=30 * 86400, allow_inf_nan=False)
+    """Seconds that an answer serves equal questions again, where the question does not say itself; left out: never."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that one attempt may take."""
+        return USUAL_TIMEOUT_S[self.kind] if self.timeout_s is None else self.timeout_s
+
+    @field_validator("hedge")
+    @classmethod
+    def _twice_is_harmless(cls, hedge: bool, info: ValidationInfo) -> bool:
+        kind = info.data.get("kind", "chat")
+        if hedge and kind not in ("chat", "embeddings"):
+            raise ValueError(f"must be false for kind {kind}: what is made twice there is paid or done twice")
+        return hedge
 
     @field_validator("capabilities")
     @classmethod
@@ -75,3 +102,7 @@ class ServiceStatus(Message):
     price_unknown_reason: str | None = None
     limits: Limits = Limits()
     depends_on: tuple[str, ...] = ()
+    breaker: BreakerState | None = None
+    """Whether it is left alone after failures; `null`: nobody knows, or it has no breaker."""
+    figures: ServiceFigures | None = None
+    """How it is doing; `null`: no gateway has asked it lately, or none tells."""

@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(default=None, validation_alias=AliasChoices("DATABASE_URL", "database_url"))
     coordinators: int = Field(default=1, ge=1, le=64)
     gateways: int = Field(default=1, ge=1, le=64)
-    concurrent_tasks: int = Field(default=256, ge=1, le=100_000)
+    concurrent_tasks: int = Field(default=2048, ge=1, le=100_000)
     """Tasks that one coordinator carries at a time; the rest wait in the stream."""
     stream_bytes: int = Field(default=16 * 1024**3, ge=64 * 1024**2)
     """What the streams may take on disk; the supervisor lowers it to what the embedded broker's disk has room for."""

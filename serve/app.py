@@ -10,9 +10,11 @@ from pydantic.warnings import UnsupportedFieldAttributeWarning
 from actors.catalogue import load
 from bus import logs
 from bus.client import Bus
+from bus.recordings import Recordings
 from bus.tasklog import TaskLog
+from schemas.recording import MAX_RECORDING_BYTES
 from schemas.settings import Settings, is_loopback
-from serve import costs, health, openai, problems, tasks
+from serve import costs, health, openai, problems, recordings, services, tasks
 from serve.directory import Directory
 from serve.middleware import BodyLimit, LoopbackOnly, Observed
 from storage import CallLedger, Database, TaskRepository
@@ -33,8 +35,10 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
         await database.migrate()
         app.state.bus, app.state.tasks = bus, TaskLog(bus)
         app.state.kept, app.state.ledger = TaskRepository(database), CallLedger(database)
+        app.state.recordings = Recordings(bus)
         app.state.catalogue = load(settings.config)
         app.state.directory = Directory(bus, settings, app.state.catalogue)
+        await app.state.directory.listen()
         try:
             yield
         finally:
@@ -44,10 +48,12 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
     app = FastAPI(title="DevSkyy", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
     app.include_router(tasks.router)
+    app.include_router(recordings.router)
     app.include_router(costs.router)
     app.include_router(openai.router)
     app.include_router(health.router)
-    app.add_middleware(BodyLimit)
+    app.include_router(services.router)
+    app.add_middleware(BodyLimit, larger={"/api/v1/recordings": MAX_RECORDING_BYTES})
     app.add_middleware(Observed)
     if is_loopback(settings.http_host):
         app.add_middleware(LoopbackOnly)

@@ -1,16 +1,23 @@
 """Who is there and what can serve, as service discovery and the catalogue tell it."""
 
+import contextlib
 import os
 import time
 from typing import Any
+
+from nats.aio.msg import Msg
 
 from actors.agents.actor import PREFIX
 from actors.catalogue import Catalogue, price_of, unavailable_because
 from actors.catalogue.availability import EMBEDDED, provider_of
 from actors.fleet import roster
+from actors.selection import LatestFigures
 from bus.client import Bus
+from bus.codec import decode
+from bus.subjects import GatewayFigures
 from schemas.agent import AgentStatus
-from schemas.errors import BusUnavailable
+from schemas.errors import BusUnavailable, DecodeError
+from schemas.figures import Figures, ServiceFigures
 from schemas.health import Check, Health
 from schemas.service import ServiceStatus
 from schemas.settings import Settings
@@ -30,7 +37,18 @@ class Directory:
             for name, spec in catalogue.services.items()
             if provider_of(spec) == EMBEDDED and spec.kind in ("chat", "embeddings")
         }
+        self.figures = LatestFigures()
+        """How the services are doing, as the gateways say every second."""
         self._seen: tuple[float, dict[str, dict[str, Any]]] = (float("-inf"), {})
+
+    async def listen(self) -> None:
+        """Hear from now on what the gateways say."""
+
+        async def on_figures(msg: Msg) -> None:
+            with contextlib.suppress(DecodeError):
+                self.figures.heard(decode(msg.data, Figures))
+
+        await self._bus.client.subscribe(GatewayFigures.pattern(), cb=on_figures)
 
     async def actors(self) -> dict[str, dict[str, Any]]:
         """Statistics of every actor that answers, by name; empty while the bus is away."""
@@ -55,9 +73,10 @@ class Directory:
 
     async def services(self) -> tuple[ServiceStatus, ...]:
         models_up = "models" in await self.actors()
-        return tuple(self._service(name, models_up) for name in self._catalogue.services)
+        figures = self.figures.now()
+        return tuple(self._service(name, models_up, figures.get(name)) for name in self._catalogue.services)
 
-    def _service(self, name: str, models_up: bool) -> ServiceStatus:
+    def _service(self, name: str, models_up: bool, figures: ServiceFigures | None) -> ServiceStatus:
         spec = self._catalogue.services[name]
         reason = self._unavailable(name, models_up)
         price, unknown = price_of(name, spec)
@@ -73,6 +92,8 @@ class Directory:
             price_unknown_reason=unknown,
             limits=spec.limits,
             depends_on=spec.depends_on,
+            breaker=figures.breaker if figures else None,
+            figures=figures,
         )
 
     def _unavailable(self, name: str, models_up: bool) -> str | None:

@@ -1,6 +1,7 @@
 """What stands before every door: who may knock, how much they may bring, and the trace of the request."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -64,16 +65,18 @@ class _BodyTooLarge(Exception):
 class BodyLimit:
     """Refuses bodies over the limit, whether they announce their size or not."""
 
-    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES) -> None:
-        self._app, self._limit = app, limit
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES, larger: Mapping[str, int] | None = None) -> None:
+        """`larger` has the limits of the paths that take more."""
+        self._app, self._limit, self._larger = app, limit, larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit = self._larger.get(scope["path"], self._limit)
         announced = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
-        if announced.isdigit() and int(announced) > self._limit:
-            await self._refuse(int(announced), scope, receive, send)
+        if announced.isdigit() and int(announced) > limit:
+            await self._refuse(int(announced), limit, scope, receive, send)
             return
         size, started = 0, False
 
@@ -81,13 +84,13 @@ class BodyLimit:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > self._limit:
+            if size > limit:
                 raise _BodyTooLarge
             return message
 
         async def noted(message: Message) -> None:
             nonlocal started
-            if size > self._limit and not started:
+            if size > limit and not started:
                 return  # what the application makes of a body that broke off; FastAPI calls it a bad request
             started = True
             await send(message)
@@ -97,11 +100,11 @@ class BodyLimit:
         except _BodyTooLarge:
             if started:
                 raise
-        if size > self._limit and not started:
-            await self._refuse(size, scope, receive, send)
+        if size > limit and not started:
+            await self._refuse(size, limit, scope, receive, send)
 
-    async def _refuse(self, size: int, scope: Scope, receive: Receive, send: Send) -> None:
-        await problems.reply(Problem.of(TooLarge("the body", size, self._limit)))(scope, receive, send)
+    async def _refuse(self, size: int, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
+        await problems.reply(Problem.of(TooLarge("the body", size, limit)))(scope, receive, send)
 
 
 class Observed:

@@ -166,8 +166,7 @@ async def chat_completions(
     catalogue: Catalogue = request.app.state.catalogue
     wanted = task_of(chat, catalogue)
     staff(wanted, (), catalogue)
-    accepted, _ = await tasks.accept(wanted, DEFAULT_TENANT, key=idempotency_key)
-    task = await tasks.wait(DEFAULT_TENANT, accepted.task_id, wanted.timeout_s + 10)
+    task = await tasks.perform(wanted, DEFAULT_TENANT, idempotency_key, wanted.timeout_s + 10)
     headers = {"Devskyy-Task": task.task_id}
     if task.status != "completed":
         problem = task.error or Problem.of(DevSkyyError(f"task {task.task_id} is still {task.status}"))

@@ -18,6 +18,7 @@ from schemas.event import Command, TaskEvent
 from schemas.problem import MEDIA_TYPE, Problem
 from schemas.settings import DEFAULT_TENANT
 from schemas.task import Links, Status, Task, TaskAccepted, TaskList, TaskRequest
+from serve.recordings import check_replay
 from storage import TaskRepository
 
 MAX_WAIT_S = 600.0
@@ -86,12 +87,15 @@ async def submit(
     if idempotency_key is not None and not idempotency_key.strip():
         raise InvalidRequest("Idempotency-Key", "is empty")
     staff(task, (), request.app.state.catalogue)
-    accepted, _ = await _log(request).accept(task, DEFAULT_TENANT, key=idempotency_key)
+    await check_replay(request, task.replay)
     waited = wait_s(prefer)
+    if waited:
+        accepted = await _log(request).perform(task, DEFAULT_TENANT, idempotency_key, waited)
+    else:
+        accepted, _ = await _log(request).accept(task, DEFAULT_TENANT, key=idempotency_key)
     headers = {"Location": links(accepted.task_id).self}
     if waited:
         headers["Preference-Applied"] = f"wait={waited:g}"
-        accepted = await _log(request).wait(DEFAULT_TENANT, accepted.task_id, waited)
         if accepted.ended:
             return _json(accepted, 200, headers)
     body = TaskAccepted(task_id=accepted.task_id, status=accepted.status, links=links(accepted.task_id))

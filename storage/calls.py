@@ -113,8 +113,8 @@ def _storable(text: str | None) -> str | None:
 def _facts(tenant: str, since: date | None, until: date | None) -> Subquery:
     """Calls and ended tasks under each other: what both are keyed by, and what each brings to the sums.
 
-    What was replayed was spent when it was recorded, if ever: it brings nothing but its number. What came from the cache
-    took no tokens.
+    What was replayed was spent when it was recorded, if ever: it brings nothing but its number. What came from the
+    cache took no tokens.
     """
     nothing = cast(null(), Double)
     now = CALLS.c.replayed.is_(False)

@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -58,6 +59,7 @@ TASKS = Table(
     Column("task", JSON(none_as_null=True)),
     Column("premium_cost_usd", Double),
     Column("finished_day", Date),
+    Column("replayed", Boolean, nullable=False, server_default=false()),
     # Both engines read an index backwards as fast as forwards, so these serve "newest first".
     Index("tasks_by_age", "tenant", "created_at", "task_id"),
     Index("tasks_by_status_and_age", "tenant", "status", "created_at", "task_id"),
@@ -65,7 +67,8 @@ TASKS = Table(
 )
 """One row per task. `seq` is the last event that the row knows; `task` is the whole task, once it has ended.
 
-`finished_day` is in UTC.
+`finished_day` is in UTC. `cost_usd` is what the receipt says: of a task that was `replayed`, what it cost when it was
+recorded.
 """
 
 CALLS = Table(
@@ -89,7 +92,17 @@ CALLS = Table(
     Column("cost_estimated", Boolean, nullable=False),
     Column("cost_unknown_reason", Text),
     Column("latency_ms", Double),
+    Column("reason", Text),
+    Column("cached", Boolean, nullable=False, server_default=false()),
+    Column("replayed", Boolean, nullable=False, server_default=false()),
+    Column("hedged", Boolean, nullable=False, server_default=false()),
+    Column("overrun", Boolean, nullable=False, server_default=false()),
+    Column("key", Text),
     Index("calls_by_day", "tenant", "day"),
     Index("calls_by_service", "tenant", "service"),
 )
-"""One row per call of a task that ended: `number` is its place in the receipt, `at` and `day` (UTC) the task's end."""
+"""One row per call of a task that ended: `number` is its place in the receipt, `at` and `day` (UTC) the task's end.
+
+Tokens and cost are the receipt's: of a call that was `cached` or `replayed` they are not what was spent now. `key` is
+the API key that asked, where there was one.
+"""

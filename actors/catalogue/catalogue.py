@@ -1,4 +1,4 @@
-"""The catalogue: services, agents, profiles and routing, read from our three files and the user's overlay on top."""
+"""The catalogue: services, agents, profiles, routing and budgets: our three files and the user's overlay on top."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,10 +9,12 @@ from typing import Any
 
 from pydantic import Field
 
+from actors.catalogue.budgets import read_budgets
 from actors.catalogue.document import mapping, named, read
 from actors.catalogue.entry import NOT_A_KEY, dotted, entry, nearest
 from actors.catalogue.profiles import PROFILES, Profile, lay_over
 from schemas.agent import AgentSpec
+from schemas.budget import Budgets
 from schemas.errors import ConfigError, NotFound
 from schemas.message import Strict
 from schemas.service import NO_KEY_NEEDED, ServiceSpec
@@ -20,7 +22,7 @@ from schemas.service import NO_KEY_NEEDED, ServiceSpec
 _ACTORS = Path(__file__).parent.parent
 SERVICES = _ACTORS / "gateway" / "services.yaml"
 AGENTS = _ACTORS / "agents" / "agents.yaml"
-SECTIONS = ("services", "agents", "profiles", "routing")
+SECTIONS = ("services", "agents", "profiles", "routing", "budgets")
 
 NOT_ROUTED = "not in routing.services"
 
@@ -31,6 +33,9 @@ class Routing(Strict):
     services: tuple[str, ...] | None = Field(default=None, min_length=1)
     """What may serve, in this order; nothing else, the embedded model neither. Left out: each agent's own order."""
     premium_service: str
+    adaptive: bool | None = Field(default=None, strict=True)
+    """Whether services are tried in the order of what is foreseen of them. Left out: only where nobody stated an order,
+    which `services` and an agent's own `services` in the overlay do."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Catalogue:
     """Agents whose order of services the overlay states: new ones, and built-in ones that it gives another order."""
     profiles: dict[str, Profile] = field(default_factory=dict)
     """Kinds of work, and what counts for each."""
+    budgets: Budgets = field(default_factory=Budgets)
+    """What may be spent in a day; only the overlay limits anything."""
 
     def order_for(self, agent: str | Sequence[str]) -> tuple[str, ...]:
         """The order in which services may serve.
@@ -74,6 +81,14 @@ class Catalogue:
         """
         own, allowed = self._own_order(agent), self.routing.services
         return () if allowed is None else tuple(f"{s}: {NOT_ROUTED}" for s in own if s not in allowed)
+
+    def kept_because(self, agent: str) -> str | None:
+        """Why an agent's order stays as it stands; None: it follows what is foreseen of its services."""
+        if self.routing.adaptive is not None:
+            return None if self.routing.adaptive else "routing.adaptive is false"
+        if self.routing.services is not None:
+            return "routing.services states it"
+        return f"agents.{agent}.services states it" if agent in self.own_agents else None
 
     def _own_order(self, agent: str | Sequence[str]) -> tuple[str, ...]:
         if isinstance(agent, str):
@@ -112,7 +127,8 @@ def load(overlay: Path | None = None) -> Catalogue:
         if layer is theirs:
             own_agents = frozenset(name for name, fields in layer.agents.items() if "services" in fields)
     assert routing is not None
-    return Catalogue(services, agents, routing, own_agents, profiles)
+    budgets = Budgets() if theirs is None else read_budgets(theirs.budgets, services, theirs.file)
+    return Catalogue(services, agents, routing, own_agents, profiles, budgets)
 
 
 @dataclass(frozen=True)
@@ -124,6 +140,7 @@ class _Layer:
     agents: dict[str, dict[Any, Any]]
     profiles: dict[str, dict[Any, Any]]
     routing: dict[Any, Any]
+    budgets: dict[Any, Any]
 
     @classmethod
     def of(cls, path: Path) -> "_Layer":
@@ -133,7 +150,7 @@ class _Layer:
                 raise ConfigError(file, dotted("", [key]), f"unknown key; {nearest(key, SECTIONS)}")
         sections = {key: mapping(document.get(key), file, key) for key in SECTIONS}
         entries = {key: named(sections[key], file, key) for key in ("services", "agents", "profiles")}
-        return cls(file, **entries, routing=sections["routing"])
+        return cls(file, **entries, routing=sections["routing"], budgets=sections["budgets"])
 
 
 @cache

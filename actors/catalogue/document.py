@@ -74,7 +74,7 @@ def read(path: Path) -> dict[Any, Any]:
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise ConfigError(file, "", "must be a mapping with services, agents, profiles or routing in it")
+        raise ConfigError(file, "", "must be a mapping with services, agents, profiles, routing or budgets in it")
     return document
 
 

@@ -28,6 +28,8 @@ _RULES = {
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
     "finite_number": "must be a finite number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
     "invalid_key": "a key must be text; put it in quotes",
 }
 

@@ -1,6 +1,8 @@
 """The coordinator actor: takes accepted tasks from the stream and carries each to its end."""
 
 import asyncio
+import contextlib
+import os
 import secrets
 
 import structlog
@@ -9,18 +11,21 @@ from nats.aio.msg import Msg
 from actors.base import Actor
 from actors.catalogue import load
 from actors.coordinator.life import Lives
+from actors.selection import LatestFigures, Selector
 from bus import trace
 from bus.client import Endpoint
 from bus.codec import decode
 from bus.consumer import Puller
 from bus.journal import Journal
 from bus.streams import COORDINATORS
-from bus.subjects import AgentAsk, ModelsComplete, TaskCommand
+from bus.subjects import AgentAsk, GatewayFigures, ModelsComplete, TaskCommand
 from bus.tasklog import TaskLog
 from schemas.agent import Answer, Ask
 from schemas.completion import Complete, Completion
 from schemas.errors import DecodeError
 from schemas.event import Accepted, Command
+from schemas.figures import Figures
+from schemas.message import now
 
 log = structlog.get_logger()
 
@@ -38,15 +43,19 @@ class CoordinatorActor(Actor):
         tasks = TaskLog(self.bus, patience_s=20.0)
         self._tasks = tasks
         self._obeying: set[asyncio.Task[None]] = set()
+        catalogue = load(self.settings.config)
+        self._figures = LatestFigures()
         self._lives = Lives(
             owner=f"{self.name}-{secrets.token_hex(4)}",
             tasks=tasks,
-            catalogue=load(self.settings.config),
+            catalogue=catalogue,
             ask=self._ask,
             abort=self.bus.abort,
             journal=Journal(self.bus),
             complete=self._complete,
             limit=self.settings.concurrent_tasks,
+            hears_since=lambda: max(subscribed_at, self.bus.connected_at),
+            selector=Selector(catalogue, os.environ, self._figures.now),
         )
         self._puller = Puller(
             self.bus,
@@ -58,6 +67,9 @@ class CoordinatorActor(Actor):
         )
         # Every coordinator hears every command; the task's owner obeys.
         await self.bus.client.subscribe(TaskCommand.pattern(), cb=self._on_command)
+        await self.bus.client.subscribe(GatewayFigures.pattern(), cb=self._on_figures)
+        await self.bus.settle()
+        subscribed_at = now()
         self.spawn(self._puller.run())
         return []
 
@@ -84,6 +96,10 @@ class CoordinatorActor(Actor):
         if not isinstance(event, Accepted):
             raise DecodeError("accepted event", f"it is {event.event!r}", msg.data)
         return event
+
+    async def _on_figures(self, msg: Msg) -> None:
+        with contextlib.suppress(DecodeError):
+            self._figures.heard(decode(msg.data, Figures))
 
     async def _on_command(self, msg: Msg) -> None:
         task = asyncio.create_task(self._obey(msg))

@@ -25,6 +25,8 @@ class Work:
     accepted: Accepted
     request: TaskRequest
     team: tuple[str, ...]
+    services: tuple[str, ...] = ()
+    """The order in which services may serve; empty: the agent's own."""
 
 
 async def direct(work: Work, ask: Asks, complete: Completes) -> Answer:
@@ -43,12 +45,17 @@ async def direct(work: Work, ask: Asks, complete: Completes) -> Answer:
         task_id=work.accepted.task_id,
         step=STEP,
         prompt=request.prompt,
+        services=work.services,
         inputs=request.inputs,
         history=request.history,
         temperature=request.temperature,
         max_tokens=request.max_tokens,
         json_schema=request.json_schema,
+        stream=request.stream,
         max_cost_usd=request.max_cost_usd,
+        max_total_tokens=request.max_total_tokens,
+        cache_s=request.cache_s,
+        replay=request.replay,
         deadline_at=work.accepted.deadline_at,
     )
     return await ask(step, work.team[0])
@@ -67,7 +74,11 @@ async def _service(work: Work, service: str, complete: Completes) -> Answer:
             temperature=request.temperature,
             max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
             json_schema=request.json_schema,
+            stream=request.stream,
             max_cost_usd=request.max_cost_usd,
+            max_total_tokens=request.max_total_tokens,
+            cache_s=request.cache_s,
+            replay=request.replay,
             deadline_at=work.accepted.deadline_at,
         )
     )

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
@@ -13,6 +13,7 @@ from actors.catalogue import Catalogue, cost_usd, price_of
 from actors.coordinator.classifier import choose, classify
 from actors.coordinator.direct import Asks, Completes, Work, direct
 from actors.coordinator.staffing import staff
+from actors.selection import Selector
 from bus.tasklog import Logged, OwnedTask, TaskLog
 from schemas.agent import Answer
 from schemas.errors import (
@@ -34,6 +35,8 @@ from schemas.task import BUILT_TIERS, SHAPE_OF, TaskRequest
 
 log = structlog.get_logger()
 
+CLOCKS_DIFFER = timedelta(seconds=5)
+"""How far the clocks of two machines may lie apart."""
 SETTLE_S = 3.0
 """How long a stopped task waits for its calls to say what they spent."""
 
@@ -48,10 +51,14 @@ class _Running:
 
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     reason: str = ""
+    work: asyncio.Future[Any] | None = None
+    """What a cancel stops."""
 
     def cancel(self, reason: str) -> None:
         self.reason = self.reason or reason
         self.cancelled.set()
+        if self.work is not None:
+            self.work.cancel()
 
 
 class Lives:
@@ -67,8 +74,17 @@ class Lives:
         journal: Calls,
         complete: Completes,
         limit: int = 256,
+        hears_since: Callable[[], datetime] = now,
+        selector: Selector | None = None,
     ) -> None:
-        """`limit` is how many tasks are carried at a time; those beyond wait, and end in time all the same."""
+        """
+        Args:
+            limit: how many tasks are carried at a time; those beyond wait, and end in time all the same.
+            hears_since: the moment since which `command` has been told of every command. For a task that was accepted
+                after it, the stream of commands need not be asked.
+            selector: left out: services are tried in the order that is stated.
+        """
+        self._hears_since, self._selector = hears_since, selector
         self._owner, self._tasks, self._catalogue = owner, tasks, catalogue
         self._ask, self._abort, self._journal, self._complete = ask, abort, journal, complete
         self._running: dict[tuple[str, str], _Running] = {}
@@ -108,8 +124,10 @@ class Lives:
         # Known as running before the commands are read: one that comes later finds it here.
         running = self._running[tenant, task_id] = _Running()
         try:
-            if (command := await self._tasks.pending_command(tenant, task_id)) is not None:
-                running.cancel(command.reason)
+            if delivery > 1 or accepted.at <= self._hears_since() + CLOCKS_DIFFER:
+                command = await self._tasks.pending_command(tenant, task_id)
+                if command is not None:
+                    running.cancel(command.reason)
             async with self._place(accepted.deadline_at, running):
                 await self._carry(owned, running, delivery)
         finally:
@@ -119,6 +137,10 @@ class Lives:
     @contextlib.asynccontextmanager
     async def _place(self, deadline: datetime, running: _Running) -> AsyncIterator[None]:
         """A place among those that are carried; a task that is cancelled or late needs none to end."""
+        if not self._room.locked():
+            async with self._room:
+                yield
+            return
         taking = asyncio.ensure_future(self._room.acquire())
         stop = asyncio.create_task(running.cancelled.wait())
         try:
@@ -142,12 +164,12 @@ class Lives:
     async def _carry(self, owned: OwnedTask, running: _Running, delivery: int) -> None:
         request = owned.accepted.request
         try:
-            claimed = self._plan(owned, request, delivery)
+            claimed, services = self._plan(owned, request, delivery)
         except BadInput as refused:
             await self._end(owned, delivery, refused, await self._spent(owned), None)
             return
         await owned.append(claimed)
-        work = Work(owned.accepted, request, claimed.agents)
+        work = Work(owned.accepted, request, claimed.agents, services)
         outcome: Answer | DevSkyyError = Cancelled("the task", running.reason)
         if not running.cancelled.is_set():  # cancelled before it was claimed: nobody is asked any more
             shape = direct(work, self._ask, self._complete)
@@ -170,11 +192,16 @@ class Lives:
             raise Unavailable(f"the work was stopped though nobody cancelled the task: {error}")
         await self._end(owned, delivery, error, await self._spent(owned), None)
 
-    def _plan(self, owned: OwnedTask, request: TaskRequest, delivery: int) -> Claimed:
+    def _plan(self, owned: OwnedTask, request: TaskRequest, delivery: int) -> tuple[Claimed, tuple[str, ...]]:
+        """The plan as an event, and the order in which services may serve; empty: as it is stated."""
         seen = classify(request)
         tier, why = choose(seen, request.tier, BUILT_TIERS)
         agent, because = staff(request, seen.domains, self._catalogue)
-        return Claimed(
+        features: dict[str, Any] = {"difficulty": seen.difficulty, "domains": list(seen.domains), **seen.features}
+        choice = self._selector.choose(request, seen.difficulty, seen.domains, agent) if self._selector else None
+        if choice is not None:
+            because, features["selection"] = (*because, *choice.reasons), choice.compact()
+        claimed = Claimed(
             **owned.next_fields,
             epoch=delivery,
             owner=self._owner,
@@ -182,8 +209,9 @@ class Lives:
             shape=SHAPE_OF[tier],
             agents=(agent,),
             reasons=(*why, *because),
-            features={"difficulty": seen.difficulty, "domains": list(seen.domains), **seen.features},
+            features=features,
         )
+        return claimed, choice.order if choice is not None else ()
 
     async def _within(
         self, deadline: datetime, running: _Running, shape: Awaitable[Answer], timeout_s: float
@@ -193,12 +221,10 @@ class Lives:
         A stopped shape is told through the agents, and then has a moment to come back with what it spent.
         """
         work: asyncio.Future[Answer] = asyncio.ensure_future(shape)
-        stop = asyncio.create_task(running.cancelled.wait())
+        running.work = work
         try:
-            left_s = max(0.0, (deadline - now()).total_seconds())
-            waited: set[asyncio.Future[Any]] = {work, stop}
-            await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
+            await asyncio.wait([work], timeout=max(0.0, (deadline - now()).total_seconds()))
+            if work.done() and not work.cancelled():
                 try:
                     return work.result()
                 except DevSkyyError as error:
@@ -207,7 +233,7 @@ class Lives:
                 return Cancelled("the task", running.reason)
             return DeadlineExceeded("the task", timeout_s)
         finally:
-            stop.cancel()
+            running.work = None
             if not work.done():
                 work.cancel()  # aborts the request on the other side, and that one's requests in turn
 

@@ -1,25 +1,44 @@
 """The gateway actor: the only one that spends."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 
 import nats.errors
+import structlog
 
 from actors.base import Actor
 from actors.catalogue import load
+from actors.gateway.breaker import Change
+from actors.gateway.embedding import Embedding
 from actors.gateway.gateway import Gateway
-from actors.gateway.providers import Attempt, LitellmProvider, OpenAIProvider, Provider, Served
-from bus.client import Bus, Endpoint
+from actors.gateway.providers import EmbeddedProvider, LitellmProvider, OpenAIProvider, Provider
+from actors.gateway.purse import Purse
+from actors.gateway.steadiness import Steadiness
+from actors.gateway.surroundings import Surroundings
+from bus.cache import Cache
+from bus.client import Endpoint
 from bus.journal import Journal
-from bus.subjects import EmbeddedModel, GatewayAlive, ModelsComplete, ModelsEmbed
-from schemas.completion import Complete, Embed, Embeddings, Generate, Generated
-from schemas.errors import DeadlineExceeded, RemoteError, ResponderLost, Unavailable, UpstreamError
+from bus.purse import PurseStream
+from bus.recordings import Recordings
+from bus.subjects import GatewayAlive, GatewayFigures, ModelsComplete, ModelsEmbed, TaskTokens
+from schemas.completion import Complete, Delta, Embed
+from schemas.errors import BusUnavailable, DeadlineExceeded, ResponderLost
 from schemas.message import Message
-from schemas.service import LOCAL_EMBEDDINGS, ServiceSpec
+from schemas.service import ServiceSpec
 
+FIGURES_S = 1.0
+"""Between two words of how the services are doing."""
+SWEEP_S = 5.0
+"""Between two looks at what gateways that died have reserved."""
+TOKENS_WAITING = 10_000
+"""Pieces of text that may wait to be published; those beyond are left out."""
 ALIVE_PATIENCE_S = 3.0
 """A gateway that cannot be found for this long is dead, not merely reconnecting after the broker was restarted."""
+
+
+log = structlog.get_logger()
 
 
 class Alive(Message):
@@ -27,36 +46,6 @@ class Alive(Message):
 
     key: str
     working: bool = False
-
-
-class EmbeddedProvider:
-    """The embedded models, asked over the bus."""
-
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
-
-    async def complete(self, attempt: Attempt) -> Served:
-        model = attempt.spec.model.split("/", 1)[1]
-        ask = Generate(
-            messages=attempt.messages,
-            temperature=attempt.temperature,
-            max_tokens=attempt.max_tokens,
-            json_schema=attempt.json_schema,
-            timeout_s=attempt.timeout_s,
-        )
-        try:
-            answer = await self._bus.request(
-                EmbeddedModel(model, "complete"), ask, Generated, timeout_s=attempt.timeout_s
-            )
-        except ResponderLost:
-            raise UpstreamError(attempt.service, "its actor is starting anew", again=True) from None
-        except DeadlineExceeded as error:
-            raise UpstreamError(attempt.service, str(error)) from None
-        except (RemoteError, Unavailable) as error:
-            raise UpstreamError(attempt.service, str(error), again=error.retryable) from None
-        if not answer.text.strip():
-            raise UpstreamError(attempt.service, "an empty answer", again=True)
-        return Served(answer.text, model, answer.finish_reason, answer.prompt_tokens, answer.completion_tokens)
 
 
 class GatewayActor(Actor):
@@ -79,32 +68,95 @@ class GatewayActor(Actor):
                     return litellm
 
         catalogue = load(self.settings.config)
-        self._embeddings = catalogue.services[LOCAL_EMBEDDINGS].model
-        self._gateway = Gateway(self.instance, catalogue, os.environ, Journal(self.bus), provider_of, self._works)
+        self._journal = Journal(self.bus)
+        self._purse = Purse(self.instance, catalogue.budgets, PurseStream(self.bus))
+        self._steadiness = Steadiness(self.name, self.settings.gateways, self._breaker_changed)
+        self._tokens: asyncio.Queue[tuple[TaskTokens, Delta]] = asyncio.Queue(TOKENS_WAITING)
+        surroundings = Surroundings(
+            catalogue=catalogue,
+            environ=os.environ,
+            journal=self._journal,
+            provider_of=provider_of,
+            works=self._works,
+            purse=self._purse,
+            steadiness=self._steadiness,
+            cache=Cache(self.bus),
+            recordings=Recordings(self.bus),
+            told=self._told,
+            keep=self.bus.keep,
+        )
+        self._gateway = Gateway(self.instance, surroundings)
+        self.spawn(self._publish_tokens())
+        self.spawn(self._publish_figures())
+        self.spawn(self._sweep())
         return [
             Endpoint("complete", ModelsComplete.pattern(), Complete, self._gateway.complete, concurrency=4096),
-            Endpoint("embed", ModelsEmbed.pattern(), Embed, self._embed, concurrency=256),
+            Endpoint("embed", ModelsEmbed.pattern(), Embed, Embedding(surroundings).embed, concurrency=256),
             Endpoint("alive", str(GatewayAlive(self.instance)), Alive, self._alive, concurrency=1024),
         ]
 
+    async def end(self, grace_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._purse.drain(), grace_s)
+
     async def release(self) -> None:
         await self._openai.close()
+
+    def _breaker_changed(self, service: str, model: str, change: Change) -> None:
+        opened = change.after == "open"
+        if not opened and change.after != "closed":
+            return  # that somebody tries it again is no news yet
+        title = f"{service} is left alone" if opened else f"{service} answers again"
+        alert = self.bus.alert(2 if opened else 1, title, f"{model}: {change.reason}" if opened else model)
+        self.bus.keep(asyncio.get_running_loop().create_task(alert))
+
+    # -- what everybody may hear -------------------------------------------------------------------------------
+
+    def _told(self, ask: Complete, attempt: int, offset: int, piece: str) -> None:
+        with contextlib.suppress(asyncio.QueueFull):  # the whole text comes with the answer
+            delta = Delta(step=ask.step, attempt=attempt, offset=offset, text=piece)
+            self._tokens.put_nowait((TaskTokens(ask.tenant, ask.root or ask.task_id), delta))
+
+    async def _publish_tokens(self) -> None:
+        while True:
+            subject, delta = await self._tokens.get()
+            with contextlib.suppress(BusUnavailable):
+                await self.bus.publish(subject, delta)
+
+    async def _publish_figures(self) -> None:
+        while True:
+            await asyncio.sleep(FIGURES_S)
+            with contextlib.suppress(BusUnavailable):
+                await self.bus.publish(GatewayFigures(self.name), self._steadiness.figures())
+
+    # -- gateways that died ------------------------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        """Settle what a gateway that died had reserved, soon after it did."""
+        while True:
+            try:
+                await self._purse.sweep(self._lives, self._gateway.outcome_of)
+            except BusUnavailable as error:
+                log.info("reservations are looked at again later", error=str(error))
+            await asyncio.sleep(SWEEP_S)
+
+    async def _lives(self, instance: str) -> bool:
+        return await self._asked_alive(instance, "") is not None
 
     async def _alive(self, asked: Alive) -> Alive:
         return Alive(key=asked.key, working=self._gateway.works_on(asked.key))
 
     async def _works(self, instance: str, key: str) -> bool:
         """Whether the gateway of that name lives and works on that call."""
+        answer = await self._asked_alive(instance, key)
+        return answer is not None and answer.working
+
+    async def _asked_alive(self, instance: str, key: str) -> Alive | None:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + ALIVE_PATIENCE_S
         while loop.time() < give_up:
             try:
-                answer = await self.bus.request(GatewayAlive(instance), Alive(key=key), Alive, timeout_s=1)
-                return answer.working
+                return await self.bus.request(GatewayAlive(instance), Alive(key=key), Alive, timeout_s=1)
             except (ResponderLost, DeadlineExceeded, nats.errors.Error):
                 await asyncio.sleep(0.25)
-        return False
-
-    async def _embed(self, ask: Embed) -> Embeddings:
-        model = self._embeddings.split("/", 1)[1]
-        return await self.bus.request(EmbeddedModel(model, "embed"), ask, Embeddings, timeout_s=30)
+        return None

@@ -1,67 +1,34 @@
 """The gateway's trade: one question, an order of services, an honest account of every attempt."""
 
 import asyncio
-import json
-import random
-import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Awaitable
+from dataclasses import dataclass
 
 import structlog
 
-from actors.catalogue import Catalogue, cost_usd, key_variable, price_of, supports_images, unavailable_because
-from actors.gateway.providers import Attempt, Provider, Served
-from bus.journal import Entry, JournalStore, Overtaken, in_doubt, key_of
+from actors.gateway.account import Account
+from actors.gateway.providers import Served
+from actors.gateway.service import Service, in_time, key_of, unsuitable
+from actors.gateway.surroundings import Surroundings
+from bus.cache import Cached, call_of
+from bus.journal import Overtaken, question_of
+from bus.journal import key_of as journal_key_of
 from bus.subjects import CallJournal
+from schemas.budget import IN_DOUBT, NEVER_BEGAN, Outcome, Reservation
 from schemas.completion import Complete, Completion
-from schemas.errors import BusUnavailable, Cancelled, DeadlineExceeded, NoService, UpstreamError
-from schemas.message import now
+from schemas.errors import (
+    BudgetExceeded,
+    BusUnavailable,
+    Cancelled,
+    DevSkyyError,
+    NoService,
+    TooBusy,
+)
 from schemas.problem import Problem
-from schemas.receipt import Call
-from schemas.service import Price, ServiceSpec
+from schemas.service import ServiceSpec
 
 log = structlog.get_logger()
-
-IMAGE_TOKENS = 16_384
-"""More than any provider of the catalogue counts for one image at its finest."""
-PROMPT_OVERHEAD_TOKENS = 16
-"""Per message, for the wrapping that providers add; with a token never shorter than a byte, an upper bound."""
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """Attempts at one service before the next of the order."""
-
-    attempts: int = 3
-    base_s: float = 0.25
-    cap_s: float = 2.0
-    obey_up_to_s: float = 10.0
-    """A longer `Retry-After` moves on to the next service instead."""
-
-    def delay_s(self, attempt: int, retry_after_s: float | None) -> float | None:
-        """Seconds to wait after failed attempt number `attempt`, counted from 1; None: try the next service."""
-        if attempt >= self.attempts:
-            return None
-        if retry_after_s is not None:
-            return retry_after_s if retry_after_s <= self.obey_up_to_s else None
-        # Full jitter: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
-        return random.uniform(0, min(self.cap_s, self.base_s * 2**attempt))
-
-
-CLOUD = RetryPolicy()
-EMBEDDED = RetryPolicy(attempts=40, base_s=0.25, cap_s=1.0)
-"""The embedded model's actor needs some seconds to start anew; it is the last of every order."""
-
-
-def reservation_usd(price: Price | None, ask: Complete) -> float | None:
-    """The most that a call can cost in US dollars, or None when the price is unknown."""
-    if price is None:
-        return None
-    size = sum(len(m.content.encode()) + PROMPT_OVERHEAD_TOKENS + IMAGE_TOKENS * len(m.images) for m in ask.messages)
-    size += len(json.dumps(ask.json_schema)) if ask.json_schema else 0
-    return cost_usd(price, size, ask.max_tokens)
 
 
 @dataclass
@@ -70,34 +37,15 @@ class _Work:
 
     task: asyncio.Task[Completion]
     waiting: int = 0
-
-
-@dataclass
-class _Account:
-    """What one journalled call has come to so far."""
-
-    key: CallJournal
-    ask: Complete
-    seq: int
-    calls: tuple[Call, ...] = ()
-    passed: list[str] = field(default_factory=list)
+    recording: asyncio.Task[None] | None = None
+    """The answer on its way into the journal."""
 
 
 class Gateway:
     """Completes what it is asked, once: repeated questions join the call under way or get the recorded answer."""
 
-    def __init__(
-        self,
-        instance: str,
-        catalogue: Catalogue,
-        environ: Mapping[str, str],
-        journal: JournalStore,
-        provider_of: Callable[[ServiceSpec], Provider],
-        works: Callable[[str, str], Awaitable[bool]],
-    ) -> None:
-        """`works` says whether the gateway of that instance name lives and works on the call of that key."""
-        self._instance, self._catalogue, self._environ = instance, catalogue, environ
-        self._journal, self._provider_of, self._works = journal, provider_of, works
+    def __init__(self, instance: str, surroundings: Surroundings) -> None:
+        self._instance, self._with = instance, surroundings
         self._under_way: dict[str, _Work] = {}
 
     def works_on(self, key: str) -> bool:
@@ -106,12 +54,15 @@ class Gateway:
 
     async def complete(self, ask: Complete) -> Completion:
         """The answer, with every attempt that was or may have been charged. Cancelled when nobody waits any more."""
-        key = key_of(ask)
-        work = self._under_way.get(str(key))
+        question = question_of(ask)
+        key = journal_key_of(ask, question)
+        name = str(key)
+        work = self._under_way.get(name)
         if work is None:
-            work = _Work(asyncio.create_task(self._work(key, ask)))
-            self._under_way[str(key)] = work
-            work.task.add_done_callback(lambda _: self._under_way.pop(str(key), None))
+            account = Account(ask, key, question, self._instance, self._with.journal)
+            work = _Work(asyncio.create_task(self._work(account)))
+            self._under_way[name] = work
+            work.task.add_done_callback(lambda _: self._leave(name, work))
         work.waiting += 1
         try:
             return await asyncio.shield(work.task)
@@ -123,187 +74,184 @@ class Gateway:
         finally:
             work.waiting -= 1
 
-    async def _work(self, key: CallJournal, ask: Complete) -> Completion:
+    def _leave(self, name: str, work: _Work) -> None:
+        """The call is under way until its answer is in the journal: until then, whoever asks again is told here."""
+        if work.recording is None or work.recording.done():
+            self._under_way.pop(name, None)
+        else:
+            work.recording.add_done_callback(lambda _: self._under_way.pop(name, None))
+
+    async def _work(self, account: Account) -> Completion:
+        """Begin as if nobody had asked before, as is nearly always so; who did has left a mark that stops the first
+        write, which comes before any call."""
         while True:
             try:
-                account = await self._open(key, ask)
-                if isinstance(account, Completion):
-                    return account
                 return await self._serve(account)
             except Overtaken:
                 if _cancelled():
                     raise asyncio.CancelledError from None  # the other gateway's account holds; nobody waits for ours
-                log.info("another gateway wrote to this entry; reading it again", key=str(key))
+                log.info("another gateway wrote to this entry; reading it again", key=str(account.key))
+            if (recorded := await self._read(account)) is not None:
+                return recorded
 
-    async def _open(self, key: CallJournal, ask: Complete) -> _Account | Completion:
-        """The recorded answer, or an account to go on with."""
+    async def _read(self, account: Account) -> Completion | None:
+        """The recorded answer; None when the account is to be gone on with."""
         while True:
-            kept = await self._journal.read(key)
+            kept = await self._with.journal.read(account.key)
             entry = kept.entry
             if entry is None:
-                return _Account(key, ask, 0)
+                account.go_on_from(0, None)
+                return None
             if entry.completion is not None:
                 if _is_answer(entry.completion):
                     return entry.completion
-                return _Account(key, ask, kept.seq, entry.calls)
-            if entry.gateway != self._instance and await self._works(entry.gateway, str(key)):
-                _in_time(ask.deadline_at)
+                account.go_on_from(kept.seq, entry)
+                return None
+            if entry.gateway != self._instance and await self._with.works(entry.gateway, str(account.key)):
+                in_time(account.ask.deadline_at)
                 await asyncio.sleep(0.2)  # it is at work; its answer will be found here
                 continue
-            doubtful = (in_doubt(entry.open),) if entry.open is not None else ()
-            return _Account(key, ask, kept.seq, entry.calls + doubtful)
+            account.go_on_from(kept.seq, entry)
+            return None
 
-    async def _serve(self, account: _Account) -> Completion:
-        ask = account.ask
+    # -- one question ------------------------------------------------------------------------------------------
+
+    async def _serve(self, account: Account) -> Completion:
+        completion: Completion | None = None
         problem: Problem | None = None
-        served: Served | None = None
         try:
-            for name in ask.services:
-                served = await self._try_service(account, name)
-                if served is not None:
-                    break
-            else:
-                _in_time(ask.deadline_at)
-                reason = f"none of {', '.join(ask.services)} could serve"
-                problem = Problem.of(NoService(reason, tuple(account.passed)))
-        except DeadlineExceeded as error:
+            completion = await self._replayed(account) if account.ask.replay else await self._asked(account)
+        except (Overtaken, BusUnavailable):
+            raise
+        except DevSkyyError as error:
             problem = Problem.of(error)
         except asyncio.CancelledError:
-            problem = Problem.of(Cancelled(f"step {ask.step!r}", "aborted by its caller"))
-        completion = Completion(
-            text=served.text if served else None,
-            finish_reason=served.finish_reason if served else None,
-            calls=account.calls,
-            problem=problem,
-        )
-        ended = Entry(state="ended", gateway=self._instance, began_at=now(), calls=account.calls, completion=completion)
-        await self._write_surely(account, ended)
+            problem = Problem.of(Cancelled(f"step {account.ask.step!r}", "aborted by its caller"))
+        if completion is None:
+            completion = Completion(calls=account.calls, problem=problem)
+        recording = self._recorded(account, completion)
+        if problem is not None:
+            await recording
+        else:
+            # Its caller need not wait: should both fail now, the call is in doubt, as it was a moment before.
+            task = asyncio.create_task(self._surely(account, recording))
+            self._under_way[str(account.key)].recording = task
+            self._with.keep(task)
         return completion
 
-    async def _begin(self, account: _Account, call: Call) -> None:
-        """Record an attempt before it is made, and only then go on: a record whose acknowledgement was lost would
-        later be taken for a call that was made. A cancellation waits for it too."""
-        begun = Entry(state="begun", gateway=self._instance, began_at=now(), open=call, calls=account.calls)
-        writing = asyncio.ensure_future(self._write_surely(account, begun))
+    async def _recorded(self, account: Account, completion: Completion) -> None:
+        await account.close(completion)
+        if account.to_settle:
+            await account.settle(self._with.purse)
+
+    async def _surely(self, account: Account, recording: Awaitable[None]) -> None:
+        """Record an answer that was given already."""
         try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await writing
-            raise
-        _in_time(account.ask.deadline_at)
+            await recording
+        except (Overtaken, BusUnavailable) as error:
+            log.warning("an answer was not recorded", key=str(account.key), error=repr(error))
 
-    async def _write_surely(self, account: _Account, entry: Entry) -> None:
-        """Record an entry however long the bus takes, for a minute at most."""
-        give_up = time.monotonic() + 60
-        while True:
-            try:
-                account.seq = await asyncio.shield(self._journal.write(account.key, entry, account.seq))
-                return
-            except BusUnavailable as error:
-                if time.monotonic() > give_up:
-                    raise
-                log.warning("recording again", key=str(account.key), error=str(error))
-                await asyncio.sleep(0.2)
+    async def _replayed(self, account: Account) -> Completion:
+        completion = await self._with.recordings.answer(account.ask, account.question)
+        account.calls += completion.calls
+        if account.ask.stream and completion.text:
+            self._with.told(account.ask, 1, 0, completion.text)
+        return completion
 
-    async def _try_service(self, account: _Account, name: str) -> Served | None:
-        """One service with its retries; None when it was passed over, the reason then stands in `account.passed`."""
+    async def _asked(self, account: Account) -> Completion:
+        """The first answer along the order.
+
+        Raises:
+            BudgetExceeded, TooBusy, NoService: nobody could; the account says why.
+            DeadlineExceeded: the call's time is over.
+        """
         ask = account.ask
-        spec = self._catalogue.services.get(name)
-        price, unknown = price_of(name, spec) if spec else (None, None)
-        reserved = reservation_usd(price, ask)
-        reason = self._unsuitable(ask, name, spec, reserved, unknown, account)
-        if spec is None or reason is not None:
-            account.passed.append(f"{name}: {reason}")
-            return None
-        policy = EMBEDDED if spec.model.startswith("embedded/") else CLOUD
-        attempt = 0
-        while True:
-            attempt += 1
-            _in_time(ask.deadline_at)
-            call = Call(
-                step=ask.step,
-                agent=ask.agent,
-                service=name,
-                model=spec.model.split("/", 1)[1],
-                region=spec.region,
-                fallback_from=tuple(account.passed),
-                outcome="failed",
-                cost_usd=reserved,
-                cost_estimated=bool(reserved),
-                cost_unknown_reason=unknown,
-            )
-            await self._begin(account, call)
-            started = time.perf_counter()
-            try:
-                served = await self._provider_of(spec).complete(self._attempt(ask, name, spec))
-            except asyncio.CancelledError:
-                # How much arrived at the provider is unknown: charged at the reservation, and said to be estimated.
-                account.calls += (call.model_copy(update={"outcome": "cancelled", "latency_ms": _ms(started)}),)
-                raise
-            except UpstreamError as error:
-                if error.spent is None:
-                    account.calls += (call.model_copy(update={"latency_ms": _ms(started)}),)
-                delay_s = policy.delay_s(attempt, error.retry_after_s) if error.again else None
-                reason = error.reason
-                if delay_s is not None and (over := _over_limit(ask, reserved, unknown, account)) is not None:
-                    reason, delay_s = f"{reason}; another try {over}", None
-                log.info("attempt failed", service=name, attempt=attempt, reason=reason, again_in_s=delay_s)
-                if delay_s is None or (ask.deadline_at - now()).total_seconds() <= delay_s:
-                    account.passed.append(f"{name}: {reason}")
-                    return None
-                await asyncio.sleep(delay_s)
+        for place, name in enumerate(ask.services, start=1):
+            spec = self._with.catalogue.services.get(name)
+            if spec is None:
+                account.pass_over(name, "unknown service", "unfit")
                 continue
-            account.calls += (_settled(call, served, price, unknown, started),)
-            return served
+            reason = unsuitable(name, spec, ask, self._with.catalogue, self._with.environ)
+            if reason is not None:
+                account.pass_over(name, reason, "unfit")
+                continue
+            max_age_s = ask.cache_s or spec.cache_s
+            if max_age_s is not None and (hit := await self._cached(account, name, spec, max_age_s)) is not None:
+                return hit
+            service = Service(
+                name,
+                spec,
+                account,
+                lane=self._with.steadiness.lane(name, spec),
+                purse=self._with.purse,
+                provider_of=self._with.provider_of,
+                api_key=key_of(spec, self._with.environ),
+                is_last=place == len(ask.services),
+                told=self._with.told,
+            )
+            if (served := await service.serve()) is not None:
+                completion = _completion(account, served)
+                if max_age_s is not None:
+                    self._cache(account, name, spec, completion, max_age_s)
+                return completion
+        in_time(ask.deadline_at)
+        raise _nobody(account)
 
-    def _unsuitable(
-        self,
-        ask: Complete,
-        name: str,
-        spec: ServiceSpec | None,
-        reserved: float | None,
-        unknown: str | None,
-        account: _Account,
-    ) -> str | None:
-        if spec is None:
-            return "unknown service"
-        if (reason := unavailable_because(name, spec, self._environ, self._catalogue.services)) is not None:
-            return reason
-        if spec.kind != "chat":
-            return f"serves {spec.kind}, not chat"
-        if any(m.images for m in ask.messages) and not supports_images(spec):
-            return "takes no images"
-        return _over_limit(ask, reserved, unknown, account)
+    # -- the cache ---------------------------------------------------------------------------------------------
 
-    def _attempt(self, ask: Complete, name: str, spec: ServiceSpec) -> Attempt:
-        left_s = (ask.deadline_at - now()).total_seconds()
-        variable = key_variable(spec)
-        key = self._environ.get(variable) if variable else None
-        return Attempt(
-            service=name,
-            spec=spec,
-            # Read from a file, a key often ends with a line break, which no header may have.
-            api_key=key.strip() if key else None,
-            messages=ask.messages,
-            temperature=ask.temperature,
-            max_tokens=ask.max_tokens,
-            json_schema=ask.json_schema,
-            timeout_s=max(0.05, min(spec.timeout_s, left_s)),
-            request_id=secrets.token_hex(16),
-        )
+    async def _cached(self, account: Account, name: str, spec: ServiceSpec, max_age_s: float) -> Completion | None:
+        ask, began = account.ask, time.perf_counter()
+        hit = await self._with.cache.get(ask.tenant, name, spec.model, account.question, max_age_s)
+        if hit is None:
+            return None
+        found_ms = round((time.perf_counter() - began) * 1000, 3)
+        account.calls += (call_of(hit, ask, name, tuple(account.passed), found_ms),)
+        if ask.stream and hit.text:
+            self._with.told(ask, account.attempts + 1, 0, hit.text)
+        return hit.completion(account.calls)
+
+    def _cache(self, account: Account, name: str, spec: ServiceSpec, completion: Completion, keep_s: float) -> None:
+        if (worth := Cached.of(completion)) is not None:
+            tenant = account.ask.tenant
+            put = self._with.cache.put(tenant, name, spec.model, account.question, worth, keep_s)
+            self._with.keep(asyncio.create_task(put))
+
+    # -- what dead gateways left -------------------------------------------------------------------------------
+
+    async def outcome_of(self, reservation: Reservation) -> Outcome:
+        """What the journal says of the attempt that a reservation was made for.
+
+        Raises:
+            BusUnavailable: the journal did not answer.
+        """
+        if not reservation.journal_key:
+            return IN_DOUBT
+        entry = (await self._with.journal.read(CallJournal.parse(reservation.journal_key))).entry
+        if entry is None or reservation.id not in entry.held:
+            return NEVER_BEGAN
+        spent = entry.held[reservation.id]
+        return IN_DOUBT if spent is None else Outcome(began=True, cost_usd=spent.cost_usd, tokens=spent.tokens)
 
 
-def _over_limit(ask: Complete, reserved: float | None, unknown: str | None, account: _Account) -> str | None:
-    """Why the caller's cost limit allows no attempt that reserves so much; None when it does."""
-    if ask.max_cost_usd is None:
-        return None
-    if reserved is None:
-        return f"price unknown ({unknown}), so a cost limit cannot be kept"
-    spent = sum(c.cost_usd or 0.0 for c in account.calls)
-    if spent + reserved > ask.max_cost_usd:
-        left = max(0.0, ask.max_cost_usd - spent)
-        return f"may cost ${reserved:.6f}, ${left:.6f} is left"
-    return None
+def _completion(account: Account, served: Served) -> Completion:
+    return Completion(
+        text=served.text,
+        tool_calls=served.tool_calls,
+        finish_reason=served.finish_reason,
+        calls=account.calls,
+    )
+
+
+def _nobody(account: Account) -> DevSkyyError:
+    """Why nobody served, in the one word that tells the asker what to do about it."""
+    passed = tuple(account.passed)
+    reason = f"none of {', '.join(account.ask.services)} could serve"
+    tried = {kind for kind in account.kinds if kind != "unfit"}
+    if tried == {"budget"}:
+        return BudgetExceeded(f"{reason} ({'; '.join(passed)})")
+    if tried == {"busy"}:
+        return TooBusy(reason, passed, min(account.retry_after_s, default=None))
+    return NoService(reason, passed)
 
 
 def _is_answer(completion: Completion) -> bool:
@@ -317,37 +265,3 @@ def _is_answer(completion: Completion) -> bool:
 def _cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _settled(call: Call, served: Served, price: Price | None, unknown: str | None, started: float) -> Call:
-    """The attempt that served, at what the provider reported."""
-    counted = served.prompt_tokens is not None and served.completion_tokens is not None
-    if price is None:
-        cost, reason = None, unknown or "price unknown"
-    elif counted:
-        cost, reason = cost_usd(price, served.prompt_tokens or 0, served.completion_tokens or 0), None
-    elif price.input_per_mtok == 0 and price.output_per_mtok == 0:
-        cost, reason = 0.0, None
-    else:
-        cost, reason = None, "the provider reported no usage"
-    return call.model_copy(
-        update={
-            "outcome": "answered",
-            "model": served.model or call.model,
-            "prompt_tokens": served.prompt_tokens,
-            "completion_tokens": served.completion_tokens,
-            "cost_usd": cost,
-            "cost_estimated": False,
-            "cost_unknown_reason": reason,
-            "latency_ms": _ms(started),
-        }
-    )
-
-
-def _ms(started: float) -> float:
-    return round((time.perf_counter() - started) * 1000, 3)
-
-
-def _in_time(deadline: datetime) -> None:
-    if (left := (deadline - now()).total_seconds()) <= 0:
-        raise DeadlineExceeded("the call", max(0.0, left))

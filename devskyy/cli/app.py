@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from devskyy.cli import costs, doctor, platform, run, tasks
+from devskyy.cli import costs, doctor, platform, run, services, tasks
 from devskyy.cli.codes import ExitCode, of_error
 from schemas.errors import Cancelled, DevSkyyError
 
@@ -25,7 +25,7 @@ app.command("status")(platform.status)
 app.command("run")(run.run)
 app.add_typer(tasks.app, name="tasks")
 app.command("agents")(platform.agents)
-app.command("services")(platform.services)
+app.add_typer(services.app, name="services")
 app.command("costs")(costs.costs)
 app.command("nats-url")(platform.nats_url)
 app.command("doctor")(doctor.doctor)

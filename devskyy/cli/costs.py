@@ -65,6 +65,10 @@ def _notes(found: "Costs") -> Iterator[str]:
         yield f"spent leaves out {_of_unknown_cost(found.unknown_calls)}"
     if found.calls_without_tokens:
         yield f"tokens leave out what {_count(found.calls_without_tokens, 'call')} did not report"
+    if found.cached_calls:
+        yield f"{_count(found.cached_calls, 'call')} answered from the cache, at no cost"
+    if found.replayed_calls:
+        yield f"{_count(found.replayed_calls, 'call')} answered from a recording, which is in no other sum"
     if found.tasks_without_premium:
         yield f"premium leaves out {_count(found.tasks_without_premium, 'task')} whose premium cost is unknown"
     if found.saved_usd is None:

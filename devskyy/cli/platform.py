@@ -9,7 +9,6 @@ from devskyy.cli.codes import ExitCode
 if TYPE_CHECKING:
     from devskyy.supervisor.state import PlatformState
     from schemas.health import PlatformStatus
-    from schemas.service import Price
     from schemas.settings import Settings
 
 STATUS_TIMEOUT_S = 10.0
@@ -78,23 +77,6 @@ def agents(as_json: AsJson = False) -> None:
         for a in sorted(found, key=lambda agent: agent.name)
     ]
     render.table(("Agent", "Role", "State", "Serves now", "Order", "Why"), rows, "no agents")
-
-
-def services(as_json: AsJson = False) -> None:
-    """What can serve a call, at what price, and why not."""
-    from devskyy.cli import render
-    from devskyy.client import Client
-
-    with Client() as client:
-        found = client.services()
-    if as_json:
-        render.document({"services": [service.model_dump(mode="json") for service in found]})
-        return
-    rows = [
-        (s.name, s.model, s.region, s.state, _price(s.price, s.price_unknown_reason), s.reason)
-        for s in sorted(found, key=lambda service: (service.state != "available", service.name))
-    ]
-    render.table(("Service", "Model", "Region", "State", "$ per Mtok, in / out", "Why"), rows, "no services")
 
 
 def nats_url(as_json: AsJson = False) -> None:
@@ -197,9 +179,3 @@ def _http_of(settings: "Settings") -> str:
 def _without_credentials(url: str) -> str:
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"
-
-
-def _price(price: "Price | None", reason: str | None) -> str:
-    if price is None:
-        return f"unknown ({reason or 'no reason was given'})"
-    return f"{price.input_per_mtok:g} / {price.output_per_mtok:g}"

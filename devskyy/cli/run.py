@@ -11,9 +11,11 @@ from devskyy.cli.codes import ExitCode
 if TYPE_CHECKING:
     import asyncio
 
+    from devskyy.cli.recordings import RecordingFile
     from devskyy.cli.render import Progress
     from devskyy.client import AsyncClient
     from devskyy.wire import TaskOptions
+    from schemas.errors import DevSkyyError
     from schemas.task import Task
 
 CANCEL_S = 5.0
@@ -22,8 +24,14 @@ CANCEL_S = 5.0
 TierName = Literal["simple", "moderate", "complex", "mega"]
 
 
+class _UsageMistake(typer.TyperException):
+    exit_code = ExitCode.USAGE
+
+
 def run(
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT|-", help="What is to be done; - reads it from stdin.")],
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="PROMPT|-", help="What is to be done; - reads it from stdin.")
+    ] = None,
     tier: Annotated[TierName | None, typer.Option(help="Fix the shape of the team. Left out: chosen for you.")] = None,
     max_cost_usd: Annotated[float | None, typer.Option(min=0, help="Spend no more than this.")] = None,
     min_quality: Annotated[
@@ -35,15 +43,37 @@ def run(
         list[Path] | None,
         typer.Option(exists=True, dir_okay=False, readable=True, metavar="PATH", help="A file to work on; repeatable."),
     ] = None,
+    cache: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="Take the answer to an equal question that is no older than this."),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False, metavar="FILE", help="Record the run; --replay runs it again without any service."
+        ),
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, readable=True, metavar="FILE", help="Run a recorded task; it costs nothing."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole task as JSON.")] = False,
 ) -> None:
     """Run one task and print its answer with the receipt."""
+    if prompt is None and replay is None:
+        raise _UsageMistake("Missing argument 'PROMPT|-'; only with --replay may it be left out.")
+    if record is not None and replay is not None:
+        raise _UsageMistake("Give --record or --replay, not both: what is replayed is recorded already.")
     import asyncio
+    import contextlib
 
     from devskyy.cli import render
     from devskyy.cli.inputs import read_inputs
+    from devskyy.cli.recordings import RecordingFile, read_recording
     from devskyy.client import AsyncClient
-    from devskyy.wire import task_request
+    from devskyy.wire import options_of, task_request
     from schemas.errors import Cancelled
 
     options: TaskOptions = {
@@ -52,25 +82,39 @@ def run(
         "min_quality": min_quality,
         "timeout_s": timeout,
         "agents": agents,
+        "cache_s": cache,
     }
     if file:
         options["inputs"] = read_inputs(file)
-    text = _stdin() if prompt == "-" else prompt
+    text = (stdin() if prompt == "-" else prompt) or ""
+    recorded: str | None = None
+    if replay is not None:
+        recorded, asked = read_recording(replay, None if prompt is None else text, options)
+        text, options = asked.prompt, options_of(asked)
     task_request(text, options)  # what is wrong with it can be said without a platform
 
-    async def carry_out() -> "Task":
+    async def carry_out(to: "RecordingFile | None") -> "tuple[Task, DevSkyyError | None]":
         async with AsyncClient() as client:
             with render.Progress() as progress:
-                return await _carry_out(client, text, options, progress)
+                if recorded is not None:
+                    options["replay"] = (await client.upload_recording(recorded)).recording
+                task = await _carry_out(client, text, options, progress)
+            return task, None if to is None else await to.write(client, task)
 
     try:
-        task = asyncio.run(carry_out())
+        with contextlib.nullcontext() if record is None else RecordingFile(record) as to:
+            task, unrecorded = asyncio.run(carry_out(to))
     except asyncio.CancelledError:
         raise Cancelled(
             "this command", "Ctrl-C, twice; the task may still be running: see `devskyy tasks list`"
         ) from None
+    min_quality = options.get("min_quality")
     render.task(task, as_json, min_quality=min_quality)
-    raise typer.Exit(_exit_code(task, min_quality))
+    code = _exit_code(task, min_quality)
+    if unrecorded is not None:
+        render.failure(unrecorded, as_json=False)
+        code = code or ExitCode.FAILED
+    raise typer.Exit(code)
 
 
 async def _carry_out(client: "AsyncClient", prompt: str, options: "TaskOptions", progress: "Progress") -> "Task":
@@ -134,7 +178,7 @@ def _on_ctrl_c(work: "asyncio.Task[Task] | None") -> "asyncio.Future[None]":
     return first
 
 
-def _stdin() -> str:
+def stdin() -> str:
     from schemas.errors import InvalidRequest
 
     try:

@@ -67,6 +67,11 @@ async def test_services_may_serve_in_the_order_that_it_was_given() -> None:
     assert asked.services == ("two", "one")
 
 
+async def test_services_that_are_asked_for_go_before_its_own_order() -> None:
+    asked, _ = await handle(ask(services=("one",)))
+    assert asked.services == ("one",)
+
+
 async def test_its_settings_go_with_the_question() -> None:
     asked, _ = await handle(ask())
     assert (asked.agent, asked.temperature, asked.max_tokens) == ("writing", 0.3, 77)

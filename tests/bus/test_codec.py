@@ -96,6 +96,7 @@ def of_model(model: type[BaseModel]) -> st.SearchStrategy[Any]:
         fields["timeout_s"] = st.floats(0.001, 7 * 86400)
         fields["agent"] = st.none() | st.from_regex(r"[A-Za-z0-9_-]{1,20}", fullmatch=True)
         fields["service"] = st.none()  # a task names an agent or a service, not both
+        fields["replay"] = st.none() | st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
     return st.builds(model, **fields)
 
 

@@ -9,10 +9,11 @@ import pytest
 from nats.js import JetStreamContext
 
 from bus.client import Bus
-from bus.journal import Entry, Journal, Kept, Overtaken, key_of
+from bus.codec import decode, encode
+from bus.journal import Entry, Journal, Kept, Overtaken, key_of, question_of
 from bus.streams import CALLS
 from bus.subjects import CallJournal
-from schemas.completion import Completion
+from schemas.completion import ChatMessage, Complete, Completion
 from schemas.errors import BusUnavailable
 from schemas.message import now
 from schemas.receipt import Call
@@ -169,6 +170,14 @@ async def test_a_tasks_calls_are_those_of_all_its_entries(journal: Journal) -> N
     assert [c.service for c in await journal.calls_of("default", "t1")] == ["a", "b", "c"]
 
 
+async def test_a_tasks_entries_come_in_the_order_of_their_last_version(journal: Journal) -> None:
+    place = await journal.write(step("one"), begun(), 0)
+    await journal.write(step("two"), ended("b"), 0)
+    await journal.write(step("one"), ended("a"), place)
+    found = [(key.step, entry.completion) async for key, entry in journal.entries_of("default", "t1")]
+    assert [(name, completion.text) for name, completion in found if completion] == [("two", "b"), ("one", "a")]
+
+
 async def test_a_task_that_called_nothing_has_no_calls(journal: Journal) -> None:
     assert await journal.calls_of("default", "t1") == ()
 
@@ -211,8 +220,20 @@ def test_a_calls_name_says_whose_it_is() -> None:
     assert (key.tenant, key.task, key.step) == ("default", "t9", "review")
 
 
-def test_bounds_of_time_and_money_make_no_other_call() -> None:
-    assert key_of(ask(timeout_s=1, max_cost_usd=0.5)) == key_of(ask())
+def test_bounds_and_ways_of_answering_make_no_other_call() -> None:
+    other = ask(
+        services=("dear",),
+        timeout_s=1,
+        max_cost_usd=0.5,
+        max_total_tokens=9,
+        cache_s=5.0,
+        key="k",
+        root="t0",
+        stream=True,
+        replay="0" * 64,
+    )
+    assert key_of(other) == key_of(ask())
+    assert key_of(ask(), question_of(ask())) == key_of(ask())
 
 
 def test_whatever_changes_the_answer_makes_another_call() -> None:
@@ -221,7 +242,25 @@ def test_whatever_changes_the_answer_makes_another_call() -> None:
         {"temperature": 0.0},
         {"max_tokens": 99},
         {"json_schema": {"type": "object"}},
-        {"services": ("dear",)},
         {"messages": ask().messages[:1]},
+        {"messages": (*ask().messages, ChatMessage(role="user", content=""))},
+        {"tools": ({"type": "function"},)},
+        {"tool_choice": "none"},
     ]
-    assert len({key_of(ask(**change)).digest for change in [{}, *changes]}) == len(changes) + 1
+    assert len({question_of(ask(**change)) for change in [{}, *changes]}) == len(changes) + 1
+    assert len({key_of(ask(**change)) for change in [{}, *changes]}) == len(changes) + 1
+
+
+def test_a_question_is_the_same_whoever_asks_it_and_whoever_may_answer() -> None:
+    other = ask(tenant="another", task_id="t9", step="review", services=("dear",), max_cost_usd=0.5, timeout_s=1)
+    assert question_of(other) == question_of(ask())
+
+
+def test_a_question_travels_unchanged_and_keeps_its_name_in_later_versions() -> None:
+    # Given a question with everything that a question may have
+    schema = {"type": "object", "properties": {"b": {"minimum": 0.5}, "a": {"type": ["string", "null"]}}}
+    asked = ask(json_schema=schema, tools=({"type": "function", "function": {"name": "f"}},), tool_choice="auto")
+    # When it has travelled, Then it is the same
+    assert question_of(decode(encode(asked), Complete)) == question_of(asked)
+    # And recordings on disk hold these names: one that changes makes every one of them useless
+    assert question_of(ask()) == "a32742ea3728b79db7820f52d747a0892f7edd65a3fc92f75faf166875f1c484"

@@ -30,7 +30,7 @@ def test_the_error_is_one_line_that_names_file_key_and_rule(refused: Refused) ->
     [
         # keys that nobody knows
         ("service: {}", "service", "unknown key; did you mean 'services'?"),
-        ("1: {}", "1", "unknown key; there are agents, profiles, routing, services"),
+        ("1: {}", "1", "unknown key; there are agents, budgets, profiles, routing, services"),
         (SERVICE % "api_bse: http://x", "services.my-model.api_bse", "unknown key; did you mean 'api_base'?"),
         (
             SERVICE % "price: {input_per_mtk: 1, output_per_mtok: 1}",
@@ -85,6 +85,7 @@ def test_the_error_is_one_line_that_names_file_key_and_rule(refused: Refused) ->
         ("agents: {x: {role: r, prompt: p, services: []}}", "agents.x.services", "must not be empty"),
         ("agents: {x: {role: '', prompt: p, services: [local]}}", "agents.x.role", "must not be empty"),
         ("routing: {services: []}", "routing.services", "must not be empty"),
+        ("routing: {adaptive: 1}", "routing.adaptive", "must be true or false"),
         ("routing: {premium_service: null}", "routing.premium_service", "must be text; put it in quotes"),
         # numbers
         (SERVICE % "timeout_s: 0", "services.my-model.timeout_s", "must be greater than 0"),
@@ -99,6 +100,13 @@ def test_the_error_is_one_line_that_names_file_key_and_rule(refused: Refused) ->
         (AGENT % "temperature: .nan", "agents.my-agent.temperature", "must be a finite number"),
         (AGENT % "temperature: 3", "agents.my-agent.temperature", "must be less than or equal to 2"),
         (AGENT % "temperature: on", "agents.my-agent.temperature", "must be a number, not true or false"),
+        (SERVICE % "hedge: 3", "services.my-model.hedge", "must be true or false"),
+        (SERVICE % "hedge: [yes]", "services.my-model.hedge", "must be true or false"),
+        (
+            SERVICE % "kind: image, hedge: true",
+            "services.my-model.hedge",
+            "must be false for kind image: what is made twice there is paid or done twice",
+        ),
         (SERVICE % "limits: {rpm: true}", "services.my-model.limits.rpm", "must be a number, not true or false"),
         (SERVICE % "limits: {rpm: 0}", "services.my-model.limits.rpm", "must be greater than 0"),
         (
@@ -311,8 +319,8 @@ def test_a_variables_name_is_no_key(overlay: Path, name: str) -> None:
         ("services: {? [a] : b}", "line 1, column 14: found unhashable key"),
         ("services:\n  x: \x07", "line 2, column 6: a character that YAML does not allow"),
         ("[" * 5000, "is nested too deeply"),
-        ("- services", "must be a mapping with services, agents, profiles or routing in it"),
-        ("just text", "must be a mapping with services, agents, profiles or routing in it"),
+        ("- services", "must be a mapping with services, agents, profiles, routing or budgets in it"),
+        ("just text", "must be a mapping with services, agents, profiles, routing or budgets in it"),
     ],
 )
 def test_what_is_no_yaml_of_ours_is_refused_with_its_place(refused: Refused, text: str, rule: str) -> None:
@@ -394,7 +402,7 @@ mappings = st.dictionaries(keys, anything, max_size=4) | st.fixed_dictionaries(
         "services": services,
         "agents": agents,
         "profiles": profiles,
-        "routing": of("services premium_service"),
+        "routing": of("services premium_service adaptive"),
     },
 )
 

@@ -48,6 +48,17 @@ def test_costs_by_agent_show_no_premium(devskyy: Command, platform: PlatformSimu
     assert "saved is unknown" in ran.out
 
 
+def test_calls_that_needed_no_service_are_told(devskyy: Command, platform: PlatformSimulator) -> None:
+    # Given calls of which the cache and recordings have answered some
+    platform.costs = Costs(
+        by="day", calls=9, cached_calls=2, replayed_calls=1, rows=(CostRow(key="2026-05-04", calls=9),)
+    )
+    # When their costs are shown, Then how many is said
+    shown = devskyy("costs").out
+    assert "2 calls answered from the cache, at no cost" in shown
+    assert "1 call answered from a recording, which is in no other sum" in shown
+
+
 def test_nothing_spent_is_said(devskyy: Command, platform: PlatformSimulator) -> None:
     # Given a ledger with nothing in it, When it is shown, Then that is said
     platform.costs = Costs(by="day")

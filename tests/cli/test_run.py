@@ -69,6 +69,16 @@ def test_unknown_is_said_with_its_reason(devskyy: Command, platform: PlatformSim
     assert "12 in, unknown out" in ran.out
 
 
+def test_a_replay_says_that_nothing_was_spent(devskyy: Command, platform: PlatformSimulator) -> None:
+    # Given a task that a recording answers
+    receipt = Receipt.of((CALL.model_copy(update={"replayed": True, "cost_usd": 0.25}),), wall_ms=1)
+    platform.scripts["hello"] = Script(receipt=receipt)
+    # When it is run, Then its cost is not taken for money spent
+    shown = devskyy("run", "hello").out
+    assert "local (replayed)" in shown
+    assert "those of the recorded run; nothing was spent now" in shown
+
+
 def test_what_a_model_says_cannot_command_the_terminal(devskyy: Command, platform: PlatformSimulator) -> None:
     # Given a model that speaks in escape sequences, and in rich's markup
     platform.scripts["hello"] = Script(answer="\x1b[2Jgone [bold]not markup[/bold]\ttab")

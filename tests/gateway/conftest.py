@@ -7,8 +7,9 @@ import pytest
 from tests.broker import broker, bus
 from tests.bus.conftest import _plain_logs
 from tests.gateway.doubles import Bench, catalogue_of
+from tests.gateway.servers import server
 
-__all__ = ["_plain_logs", "broker", "bus"]
+__all__ = ["_plain_logs", "broker", "bus", "server"]
 
 
 @pytest.fixture

@@ -2,19 +2,27 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from actors.catalogue import Catalogue, load
+from actors.gateway.breaker import Change
 from actors.gateway.gateway import Gateway
-from actors.gateway.providers import Attempt, Provider, Served
+from actors.gateway.providers import Attempt, EmbedAttempt, Embedded, Heard, Provider, Served
+from actors.gateway.purse import Purse
+from actors.gateway.steadiness import Steadiness
+from actors.gateway.surroundings import Surroundings
+from bus.cache import Cached
 from bus.journal import Entry, Kept, Overtaken
+from bus.recordings import NotRecorded
 from bus.subjects import CallJournal
-from schemas.completion import ChatMessage, Complete
+from schemas.budget import Budgets
+from schemas.completion import Complete, Completion
 from schemas.errors import UpstreamError
-from schemas.message import now
 from schemas.service import ServiceSpec
+from tests.gateway.purses import MemoryPurse, Shelf
+from tests.gateway.questions import ask
+
+__all__ = ["Bench", "MemoryCache", "MemoryJournal", "Script", "ask", "broken", "catalogue_of", "refused", "served"]
 
 LONG_S = 30.0
 """A time limit that a test reaches only when it fails."""
@@ -90,7 +98,7 @@ class Script:
         self.attempts: list[Attempt] = []
         self.started, self.cancelled, self.go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
-    async def complete(self, attempt: Attempt) -> Served:
+    async def complete(self, attempt: Attempt, heard: Heard) -> Served:
         self.attempts.append(attempt)
         self.started.set()
         if not self._answers:
@@ -103,7 +111,11 @@ class Script:
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, UpstreamError):
             raise answer
+        heard.say(answer.text)
         return answer
+
+    async def embed(self, attempt: EmbedAttempt) -> Embedded:
+        raise NotImplementedError
 
 
 def served(
@@ -122,16 +134,67 @@ def broken(reason: str = "the connection broke", again: bool = False) -> Upstrea
     return UpstreamError("sim", reason, again=again, spent=None)
 
 
+class MemoryCache:
+    """Keeps every answer."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str, str, str], Cached] = {}
+
+    async def get(self, tenant: str, service: str, model: str, question: str, max_age_s: float) -> Cached | None:
+        return self.kept.get((tenant, service, model, question))
+
+    async def put(self, tenant: str, service: str, model: str, question: str, cached: Cached, keep_s: float) -> None:
+        self.kept[tenant, service, model, question] = cached
+
+
 class Bench:
     """One gateway, its journal, and a script for each service, by name."""
 
-    def __init__(self, catalogue: Catalogue, journal: MemoryJournal | None = None, name: str = "gateway-a") -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        journal: MemoryJournal | None = None,
+        name: str = "gateway-a",
+        shelf: Shelf | None = None,
+        budgets: Budgets | None = None,
+    ) -> None:
         self.catalogue = catalogue
         self.journal = journal or MemoryJournal()
         self.scripts: dict[str, Script] = {}
         self.alive: set[str] = {name}
         self.environ: dict[str, str] = {}
-        self.gateway = Gateway(name, catalogue, self.environ, self.journal, self._provider_of, self._is_alive)
+        self._records: list[asyncio.Task[None]] = []
+        self.shelf = shelf or Shelf()
+        self.cache = MemoryCache()
+        self.recordings: dict[str, Completion] = {}
+        """Answers by step."""
+        self.purse = Purse(name, budgets or Budgets(), MemoryPurse(self.shelf))
+        self.told: list[tuple[int, int, str]] = []
+        self.changes: list[tuple[str, Change]] = []
+        self.surroundings = Surroundings(
+            catalogue=catalogue,
+            environ=self.environ,
+            journal=self.journal,
+            provider_of=self._provider_of,
+            works=self._is_alive,
+            purse=self.purse,
+            steadiness=Steadiness(name, changed=lambda service, _, change: self.changes.append((service, change))),
+            cache=self.cache,
+            recordings=self,
+            told=lambda _, attempt, offset, piece: self.told.append((attempt, offset, piece)),
+            keep=self._records.append,
+        )
+        self.gateway = Gateway(name, self.surroundings)
+
+    async def answer(self, ask: Complete, question: str | None = None) -> Completion:
+        """As `Recordings` does."""
+        if ask.step not in self.recordings:
+            raise NotRecorded(ask.replay or "", ask.step, ask.agent)
+        return self.recordings[ask.step]
+
+    async def recorded(self) -> None:
+        """Return once every answer that was given is in the journal, or was refused there."""
+        await asyncio.gather(*self._records)
 
     def plays(self, **scripts: Script) -> "Bench":
         self.scripts |= scripts
@@ -144,18 +207,3 @@ class Bench:
     async def _is_alive(self, instance: str, key: str) -> bool:
         await asyncio.sleep(0)
         return instance in self.alive
-
-
-def ask(*services: str, timeout_s: float = 600.0, **changed: Any) -> Complete:
-    fields: dict[str, Any] = {
-        "tenant": "default",
-        "task_id": "t1",
-        "step": "direct",
-        "agent": "writing",
-        "services": services or ("cheap",),
-        "messages": (ChatMessage(role="system", content="Be brief."), ChatMessage(role="user", content="Say hello.")),
-        "max_tokens": 100,
-        "deadline_at": now() + timedelta(seconds=timeout_s),
-        **changed,
-    }
-    return Complete(**fields)

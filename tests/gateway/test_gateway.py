@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.gateway.gateway import reservation_usd
+from actors.gateway.charges import most_usd
 from bus.journal import Entry, key_of
 from bus.subjects import CallJournal
 from schemas.completion import Complete, Completion
@@ -18,7 +18,7 @@ from tests.gateway.doubles import LONG_S, Bench, Script, ask, broken, catalogue_
 
 def reserved(bench: Bench, question: Complete, service: str = "cheap") -> float:
     price = bench.catalogue.services[service].price
-    amount = reservation_usd(price, question)
+    amount = most_usd(price, question)
     assert amount is not None
     return amount
 
@@ -64,9 +64,17 @@ async def test_another_gateway_gives_the_recorded_answer_too(bench: Bench, tmp_p
     assert other.scripts["cheap"].attempts == []
 
 
-@pytest.mark.parametrize(
-    "changed", [{"step": "review"}, {"task_id": "t2"}, {"temperature": 1.0}, {"services": ("cheap", "dear")}]
-)
+async def test_a_question_asked_of_others_too_gets_the_answer_that_was_paid_for(bench: Bench) -> None:
+    # Given an answered question
+    bench.plays(cheap=Script(served("First.")))
+    first = await bench.gateway.complete(ask())
+    # When a new owner of the task asks it, of other services
+    again = await bench.gateway.complete(ask(services=("dear", "cheap")))
+    # Then nobody is called
+    assert again == first
+
+
+@pytest.mark.parametrize("changed", [{"step": "review"}, {"task_id": "t2"}, {"temperature": 1.0}, {"max_tokens": 7}])
 async def test_another_question_is_another_call(bench: Bench, changed: dict[str, object]) -> None:
     bench.plays(cheap=Script(served("First."), served("Second.")))
     await bench.gateway.complete(ask())
@@ -248,7 +256,7 @@ async def test_an_entry_overtaken_before_the_call_is_read_again_and_never_called
     assert bench.scripts["cheap"].attempts == []
 
 
-async def test_an_answer_that_was_overtaken_gives_way_to_the_one_on_record(bench: Bench) -> None:
+async def test_an_answer_that_was_overtaken_does_not_replace_the_one_on_record(bench: Bench) -> None:
     bench.plays(cheap=Script(served("Mine.")))
 
     async def overtake(key: CallJournal, entry: Entry) -> None:
@@ -260,11 +268,35 @@ async def test_an_answer_that_was_overtaken_gives_way_to_the_one_on_record(bench
 
     # Given another gateway that took this one for dead while it called
     bench.journal.before_write = overtake
-    answer = await bench.gateway.complete(ask())
-    # Then both of them give one answer, and this one called once
-    assert answer.text == "Theirs."
+    # When both have answered
+    await bench.gateway.complete(ask())
+    await bench.recorded()
+    # Then whoever asks again gets the other's answer, and this one called once
+    assert (await bench.gateway.complete(ask())).text == "Theirs."
     assert len(bench.scripts["cheap"].attempts) == 1
     assert [entry.gateway for entry in bench.journal.written] == ["gateway-a", "gateway-b", "gateway-b"]
+
+
+async def test_a_question_repeated_while_its_answer_is_recorded_is_answered_at_once(bench: Bench) -> None:
+    bench.plays(cheap=Script(served("First.")))
+    # Given an answer that was given and whose record is not acknowledged yet
+    held = asyncio.Event()
+
+    async def hold(key: CallJournal, entry: Entry) -> None:
+        if entry.state == "ended":
+            bench.journal.acknowledge.clear()
+            held.set()
+
+    bench.journal.before_write = hold
+    first = await bench.gateway.complete(ask())
+    await held.wait()
+    # When it is asked again
+    again = await bench.gateway.complete(ask())
+    # Then it is the same, and nobody was called for it
+    assert again == first
+    assert len(bench.scripts["cheap"].attempts) == 1
+    bench.journal.acknowledge.set()
+    await bench.recorded()
 
 
 async def test_two_gateways_at_once_make_one_call(bench: Bench, tmp_path: Path) -> None:

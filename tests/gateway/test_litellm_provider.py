@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors.gateway.providers import Attempt, LitellmProvider, Served
+from actors.gateway.providers import Attempt, Heard, LitellmProvider, Served
 from schemas.completion import ChatMessage
 from schemas.errors import UpstreamError
 from schemas.service import ServiceSpec
@@ -64,12 +64,12 @@ async def failure(answer: Awaitable[Served]) -> UpstreamError:
 
 async def test_an_answer_is_read_with_its_usage(sim: OpenAISimulator, provider: LitellmProvider) -> None:
     sim.behaviour = Behaviour(answer="Hello.", prompt_tokens=12, completion_tokens=3)
-    assert await provider.complete(attempt(sim)) == Served("Hello.", "sim-small", "stop", 12, 3)
+    assert await provider.complete(attempt(sim), Heard()) == Served("Hello.", "sim-small", "stop", 12, 3)
 
 
 async def test_a_call_says_what_is_asked(sim: OpenAISimulator, provider: LitellmProvider) -> None:
     before = len(sim.calls)
-    await provider.complete(attempt(sim))
+    await provider.complete(attempt(sim), Heard())
     (call,) = sim.calls[before:]
     assert (call.path, call.authorization) == ("/v1/chat/completions", True)
     assert call.body["messages"] == [{"role": "user", "content": "Say hello."}]
@@ -78,13 +78,13 @@ async def test_a_call_says_what_is_asked(sim: OpenAISimulator, provider: Litellm
 
 async def test_an_answer_in_the_shape_of_a_schema_is_asked_for(sim: OpenAISimulator, provider: LitellmProvider) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
-    answer = await provider.complete(attempt(sim, json_schema=schema))
+    answer = await provider.complete(attempt(sim, json_schema=schema), Heard())
     assert answer.text == '{"a": 0}'
 
 
 async def test_without_usage_tokens_are_unknown_and_not_zero(sim: OpenAISimulator, provider: LitellmProvider) -> None:
     sim.behaviour = Behaviour(fault="usage_missing")
-    answer = await provider.complete(attempt(sim))
+    answer = await provider.complete(attempt(sim), Heard())
     assert (answer.prompt_tokens, answer.completion_tokens) == (None, None)
 
 
@@ -93,7 +93,7 @@ async def test_without_usage_tokens_are_unknown_and_not_zero(sim: OpenAISimulato
     [
         ("429", "HTTP 429", True, False),
         ("500", "HTTP 500", True, False),
-        ("hang", "no answer in time", False, None),
+        ("hang", "no answer within 0.5 s", False, None),
         ("cut", "no usable answer", True, None),
         ("malformed", "no usable answer", True, None),
         ("html", "no usable answer", True, None),
@@ -108,7 +108,7 @@ async def test_a_fault_says_whether_another_try_may_help_and_whether_it_may_have
     sim.behaviour = Behaviour(fault=fault)
     before = len(sim.calls)
     # When it is called
-    error = await failure(provider.complete(attempt(sim, timeout_s=0.5 if fault == "hang" else LONG_S)))
+    error = await failure(provider.complete(attempt(sim, timeout_s=0.5 if fault == "hang" else LONG_S), Heard()))
     # Then the error says what is known, and litellm has not tried again by itself
     assert error.service == "simulated"
     assert error.reason.startswith(reason)
@@ -120,18 +120,18 @@ async def test_a_provider_that_is_too_busy_says_when_to_come_again(
     sim: OpenAISimulator, provider: LitellmProvider
 ) -> None:
     sim.behaviour = Behaviour(fault="429", retry_after_s=7.0)
-    assert (await failure(provider.complete(attempt(sim)))).retry_after_s == 7.0
+    assert (await failure(provider.complete(attempt(sim), Heard()))).retry_after_s == 7.0
 
 
 async def test_a_provider_that_is_not_there_was_not_paid(sim: OpenAISimulator, provider: LitellmProvider) -> None:
     spec = ServiceSpec(model="hosted_vllm/sim-small", api_base=f"http://127.0.0.1:{free_port()}/v1")
-    error = await failure(provider.complete(attempt(sim, spec=spec)))
+    error = await failure(provider.complete(attempt(sim, spec=spec), Heard()))
     assert error.reason.startswith("cannot be reached")
     assert (error.again, error.spent) == (True, False)
 
 
 async def test_what_litellm_itself_refuses_was_not_paid(sim: OpenAISimulator, provider: LitellmProvider) -> None:
-    error = await failure(provider.complete(attempt(sim, spec=ServiceSpec(model="nobody/knows"))))
+    error = await failure(provider.complete(attempt(sim, spec=ServiceSpec(model="nobody/knows")), Heard()))
     assert (error.again, error.spent) == (False, False)
 
 
@@ -139,7 +139,7 @@ async def test_cancelling_a_call_closes_its_connection(sim: OpenAISimulator, pro
     # Given a call under way
     sim.behaviour = Behaviour(fault="hang")
     before = sim.cut_by_client
-    called = asyncio.create_task(provider.complete(attempt(sim)))
+    called = asyncio.create_task(provider.complete(attempt(sim), Heard()))
     await asyncio.to_thread(sim.wait_until, lambda: sim.open == 1, LONG_S)
     # When it is cancelled
     called.cancel()
@@ -147,6 +147,70 @@ async def test_cancelling_a_call_closes_its_connection(sim: OpenAISimulator, pro
         await called
     # Then the provider sees its client leave
     await asyncio.to_thread(sim.wait_until, lambda: sim.cut_by_client == before + 1, LONG_S)
+
+
+@pytest.mark.parametrize(
+    ("fault", "heard"),
+    [
+        ("malformed", ""),
+        ("unfinished", "one two"),
+        ("cut", "one"),
+        ("error_midway", "one"),
+        ("whole", ""),
+        ("html", ""),
+    ],
+)
+async def test_a_stream_that_litellm_would_take_for_finished_is_a_failure(
+    sim: OpenAISimulator, provider: LitellmProvider, fault: Fault, heard: str
+) -> None:
+    # Given a server in OpenAI's format whose stream goes wrong; litellm skips what it cannot read and says "stop"
+    sim.behaviour = Behaviour(fault=fault, answer="one two")
+    so_far = Heard()
+    # When it is read
+    with pytest.raises(UpstreamError) as raised:
+        await provider.complete(attempt(sim, stream=True), so_far)
+    # Then it is no answer
+    assert (raised.value.again, raised.value.spent) == (True, None)
+    assert so_far.text == heard
+
+
+async def test_a_stream_is_an_answer_with_what_the_provider_reported(
+    sim: OpenAISimulator, provider: LitellmProvider
+) -> None:
+    sim.behaviour = Behaviour(answer="one two", prompt_tokens=12, completion_tokens=3)
+    answer = await provider.complete(attempt(sim, stream=True), Heard())
+    assert answer == Served("one two", "sim-small", "stop", 12, 3)
+
+
+async def test_no_address_is_asked_but_the_providers() -> None:
+    # Given a fresh interpreter in which every name lookup and every connection elsewhere is noted
+    code = """
+import asyncio, socket
+from tests.gateway.wires import wire_of
+from actors.gateway.providers import Heard
+
+asked = []
+def lookup(host, *rest, _known=socket.getaddrinfo, **named):
+    if host not in ("127.0.0.1", "localhost", None):
+        asked.append(host)
+    return _known(host, *rest, **named)
+socket.getaddrinfo = lookup
+
+async def main():
+    for name in ("anthropic", "gemini"):
+        async with wire_of(name) as wire:
+            for stream in (False, True):
+                await wire.provider.complete(wire.attempt(stream=stream, json_schema={"type": "object"}), Heard())
+asyncio.run(main())
+print(asked)
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    # When litellm calls two providers
+    out, err = await process.communicate()
+    # Then it has fetched no table from anywhere
+    assert (process.returncode, out.strip()) == (0, b"[]"), err
 
 
 async def test_the_gateways_module_leaves_litellm_unimported() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.catalogue import cost_usd
-from actors.gateway.gateway import PROMPT_OVERHEAD_TOKENS, reservation_usd
+from actors.gateway.charges import MESSAGE_TOKENS, most_usd
 from schemas.completion import ChatMessage, Complete
 from schemas.service import Price
 from tests.gateway.doubles import Bench, Script, ask, broken, refused, served
@@ -15,7 +15,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 def reserved(bench: Bench, question: Complete, service: str = "cheap") -> float:
-    amount = reservation_usd(bench.catalogue.services[service].price, question)
+    amount = most_usd(bench.catalogue.services[service].price, question)
     assert amount is not None
     return amount
 
@@ -25,17 +25,17 @@ def reserved(bench: Bench, question: Complete, service: str = "cheap") -> float:
 
 def test_a_reservation_is_all_that_the_call_can_cost() -> None:
     question = ask(messages=(ChatMessage(role="user", content="twelve bytes"),), max_tokens=1000)
-    prompt = 12 + PROMPT_OVERHEAD_TOKENS
-    assert reservation_usd(PRICE, question) == pytest.approx((prompt * 3 + 1000 * 15) / 1_000_000)
+    prompt = 12 + MESSAGE_TOKENS
+    assert most_usd(PRICE, question) == pytest.approx((prompt * 3 + 1000 * 15) / 1_000_000)
 
 
 def test_a_reservation_counts_bytes_not_characters() -> None:
     plain, wide = (ask(messages=(ChatMessage(role="user", content=text),)) for text in ("aa", "é"))
-    assert reservation_usd(PRICE, wide) == reservation_usd(PRICE, plain)
+    assert most_usd(PRICE, wide) == most_usd(PRICE, plain)
 
 
 def test_without_a_price_there_is_no_reservation() -> None:
-    assert reservation_usd(None, ask()) is None
+    assert most_usd(None, ask()) is None
 
 
 @given(st.lists(TEXT, min_size=1, max_size=4), st.integers(1, 4096), st.data())
@@ -44,7 +44,7 @@ def test_a_token_is_never_shorter_than_a_byte_so_no_answer_costs_more(
 ) -> None:
     question = ask(messages=tuple(ChatMessage(role="user", content=t) for t in texts), max_tokens=max_tokens)
     prompt = data.draw(st.integers(0, sum(len(t.encode()) for t in texts)))
-    amount = reservation_usd(PRICE, question)
+    amount = most_usd(PRICE, question)
     assert amount is not None
     assert amount >= cost_usd(PRICE, prompt, data.draw(st.integers(0, max_tokens)))
 
@@ -113,8 +113,7 @@ async def test_under_a_limit_a_service_without_a_price_is_passed_over_with_the_r
     bench.plays(unpriced=Script(served()), cheap=Script(served()))
     (call,) = (await bench.gateway.complete(ask("unpriced", "cheap", max_cost_usd=1.0))).calls
     (reason,) = call.fallback_from
-    assert reason.startswith("unpriced: price unknown (no price is stated")
-    assert reason.endswith("so a cost limit cannot be kept")
+    assert reason.startswith("unpriced: its price is unknown, so the task's budget cannot be kept (no price is stated")
 
 
 async def test_a_service_that_may_cost_more_than_is_left_is_passed_over_with_both_amounts(bench: Bench) -> None:
@@ -124,7 +123,7 @@ async def test_a_service_that_may_cost_more_than_is_left_is_passed_over_with_bot
     (call,) = (await bench.gateway.complete(ask(*order, max_cost_usd=limit))).calls
     may = reserved(bench, ask(*order), "dear")
     assert call.service == "cheap"
-    assert call.fallback_from == (f"dear: may cost ${may:.6f}, ${limit:.6f} is left",)
+    assert call.fallback_from == (f"dear: may cost ${may:.6g}, ${limit:.6g} is left of the task's budget",)
 
 
 async def test_a_limit_that_is_just_enough_is_enough(bench: Bench) -> None:

@@ -6,7 +6,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.gateway.gateway import EMBEDDED, RetryPolicy
+from actors.gateway.service import EMBEDDED, RetryPolicy
 from bus.journal import key_of
 from schemas.completion import ChatMessage, ImagePart
 from schemas.service import LOCAL, LOCAL_EMBEDDINGS
@@ -163,9 +163,9 @@ async def test_a_deadline_that_passes_during_the_last_attempt_is_the_reason(benc
     slow = Script(broken("no answer in time"))
     play = slow.complete
 
-    async def until_the_end(attempt: object) -> object:
+    async def until_the_end(attempt: object, heard: object) -> object:
         await asyncio.sleep(0.3)
-        return await play(attempt)  # type: ignore[arg-type]
+        return await play(attempt, heard)  # type: ignore[arg-type]
 
     slow.complete = until_the_end  # type: ignore[method-assign, assignment]
     # When it fails with nobody left to ask
@@ -182,7 +182,7 @@ async def test_an_attempt_may_take_no_longer_than_its_service_and_the_deadline_a
     await bench.gateway.complete(ask(timeout_s=3000, step="another"))
     short, long = bench.scripts["cheap"].attempts
     assert 25 < short.timeout_s <= 30
-    assert long.timeout_s == bench.catalogue.services["cheap"].timeout_s
+    assert long.timeout_s == bench.catalogue.services["cheap"].timeout
 
 
 async def test_the_answer_of_a_call_that_failed_is_on_record_too(bench: Bench) -> None:

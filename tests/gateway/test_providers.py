@@ -2,23 +2,23 @@
 
 import asyncio
 import datetime
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.gateway.providers import Attempt, OpenAIProvider, Served, retry_after_s
+from actors.gateway.providers import Attempt, Heard, OpenAIProvider, Served, retry_after_s
 from schemas.completion import ChatMessage, ImagePart
 from schemas.errors import UpstreamError
 from schemas.message import now
 from schemas.service import ServiceSpec
 from tests.broker import free_port
 from tests.gateway.doubles import LONG_S
+from tests.gateway.servers import Started
 from tests.simulators.openai import Behaviour, Fault, OpenAISimulator
 
 KEY = "the-key-that-nobody-may-see"
@@ -70,12 +70,12 @@ async def failure(answer: Awaitable[Served]) -> UpstreamError:
 
 async def test_an_answer_is_read_with_its_usage(sim: OpenAISimulator, provider: OpenAIProvider) -> None:
     sim.behaviour = Behaviour(answer="Hello.", prompt_tokens=12, completion_tokens=3)
-    assert await provider.complete(attempt(sim.url)) == Served("Hello.", "sim-small", "stop", 12, 3)
+    assert await provider.complete(attempt(sim.url), Heard()) == Served("Hello.", "sim-small", "stop", 12, 3)
 
 
 async def test_a_call_says_what_is_asked(sim: OpenAISimulator, provider: OpenAIProvider) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
-    await provider.complete(attempt(sim.url, json_schema=schema))
+    await provider.complete(attempt(sim.url, json_schema=schema), Heard())
     (call,) = sim.calls
     assert (call.path, call.authorization, call.idempotency_key) == ("/v1/chat/completions", True, "request-1")
     assert call.body == {
@@ -88,7 +88,7 @@ async def test_a_call_says_what_is_asked(sim: OpenAISimulator, provider: OpenAIP
 
 
 async def test_what_was_not_asked_for_is_not_sent(sim: OpenAISimulator, provider: OpenAIProvider) -> None:
-    await provider.complete(attempt(sim.url + "/", api_key=None, temperature=None))
+    await provider.complete(attempt(sim.url + "/", api_key=None, temperature=None), Heard())
     (call,) = sim.calls
     assert not call.authorization
     assert set(call.body) == {"model", "messages", "max_tokens"}
@@ -96,7 +96,9 @@ async def test_what_was_not_asked_for_is_not_sent(sim: OpenAISimulator, provider
 
 async def test_an_image_travels_beside_its_text(sim: OpenAISimulator, provider: OpenAIProvider) -> None:
     image = ImagePart(media_type="image/png", base64="AAAA")
-    await provider.complete(attempt(sim.url, messages=(ChatMessage(role="user", content="Look.", images=(image,)),)))
+    await provider.complete(
+        attempt(sim.url, messages=(ChatMessage(role="user", content="Look.", images=(image,)),)), Heard()
+    )
     assert sim.calls[0].body["messages"][0]["content"] == [
         {"type": "text", "text": "Look."},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
@@ -105,18 +107,18 @@ async def test_an_image_travels_beside_its_text(sim: OpenAISimulator, provider: 
 
 async def test_without_usage_tokens_are_unknown(sim: OpenAISimulator, provider: OpenAIProvider) -> None:
     sim.behaviour = Behaviour(fault="usage_missing", answer="Hello.")
-    assert await provider.complete(attempt(sim.url)) == Served("Hello.", "sim-small", "stop", None, None)
+    assert await provider.complete(attempt(sim.url), Heard()) == Served("Hello.", "sim-small", "stop", None, None)
 
 
 async def test_usage_is_taken_as_the_provider_says_it(sim: OpenAISimulator, provider: OpenAIProvider) -> None:
     sim.behaviour = Behaviour(fault="usage_lies", prompt_tokens=12, completion_tokens=3)
-    answer = await provider.complete(attempt(sim.url))
+    answer = await provider.complete(attempt(sim.url), Heard())
     assert (answer.prompt_tokens, answer.completion_tokens) == (12_000, 3_000)
 
 
 async def test_many_calls_at_once_each_get_their_own_answer(sim: OpenAISimulator, provider: OpenAIProvider) -> None:
     asked = [attempt(sim.url, messages=(ChatMessage(role="user", content=f"number {i}"),)) for i in range(100)]
-    answers = await asyncio.gather(*(provider.complete(each) for each in asked))
+    answers = await asyncio.gather(*(provider.complete(each, Heard()) for each in asked))
     assert [answer.text.rpartition(" ")[2] for answer in answers] == [str(i) for i in range(100)]
 
 
@@ -142,7 +144,7 @@ async def test_a_fault_says_whether_another_try_may_help_and_whether_it_may_have
     # Given a provider with that fault
     sim.behaviour = Behaviour(fault=fault)
     # When it is called
-    error = await failure(provider.complete(attempt(sim.url, timeout_s=0.3 if fault == "hang" else LONG_S)))
+    error = await failure(provider.complete(attempt(sim.url, timeout_s=0.3 if fault == "hang" else LONG_S), Heard()))
     # Then the error says what is known
     assert error.service == "simulated"
     assert error.reason.startswith(reason)
@@ -153,11 +155,11 @@ async def test_a_provider_that_is_too_busy_says_when_to_come_again(
     sim: OpenAISimulator, provider: OpenAIProvider
 ) -> None:
     sim.behaviour = Behaviour(fault="429", retry_after_s=7.0)
-    assert (await failure(provider.complete(attempt(sim.url)))).retry_after_s == 7.0
+    assert (await failure(provider.complete(attempt(sim.url), Heard()))).retry_after_s == 7.0
 
 
 async def test_a_provider_that_is_not_there_was_not_paid(provider: OpenAIProvider) -> None:
-    error = await failure(provider.complete(attempt(f"http://127.0.0.1:{free_port()}/v1")))
+    error = await failure(provider.complete(attempt(f"http://127.0.0.1:{free_port()}/v1"), Heard()))
     assert error.reason.startswith("cannot be reached")
     assert (error.again, error.spent) == (True, False)
 
@@ -166,7 +168,7 @@ async def test_a_provider_that_dies_during_a_call_may_have_been_paid(
     sim: OpenAISimulator, provider: OpenAIProvider
 ) -> None:
     sim.behaviour = Behaviour(fault="hang")
-    called = asyncio.create_task(provider.complete(attempt(sim.url)))
+    called = asyncio.create_task(provider.complete(attempt(sim.url), Heard()))
     await asyncio.to_thread(sim.wait_until, lambda: sim.open == 1, LONG_S)
     await asyncio.to_thread(sim.stop)
     error = await failure(called)
@@ -175,29 +177,8 @@ async def test_a_provider_that_dies_during_a_call_may_have_been_paid(
 
 async def test_after_a_fault_the_next_call_is_served(sim: OpenAISimulator, provider: OpenAIProvider) -> None:
     sim.behaviour = Behaviour(fault="cut", faults_left=1)
-    await failure(provider.complete(attempt(sim.url)))
-    assert (await provider.complete(attempt(sim.url))).text
-
-
-Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Started = Callable[[Answering], Awaitable[str]]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[Started]:
-    """Starts a server that answers everything in the given way; returns its base URL."""
-    running: list[TestServer] = []
-
-    async def start(answer: Answering) -> str:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", answer)
-        running.append(TestServer(app))
-        await running[-1].start_server()
-        return str(running[-1].make_url("/v1"))
-
-    yield start
-    for each in running:
-        await each.close()
+    await failure(provider.complete(attempt(sim.url), Heard()))
+    assert (await provider.complete(attempt(sim.url), Heard())).text
 
 
 @pytest.mark.parametrize(
@@ -210,7 +191,7 @@ async def test_a_status_says_whether_another_try_may_help(
     async def answer(_: web.Request) -> web.Response:
         return web.json_response({"error": {"message": "No."}}, status=status)
 
-    error = await failure(provider.complete(attempt(await server(answer))))
+    error = await failure(provider.complete(attempt(await server(answer)), Heard()))
     assert (error.reason, error.again, error.spent) == (f"HTTP {status} No.", again, False)
 
 
@@ -221,7 +202,7 @@ async def test_a_redirect_is_not_followed_with_the_key(server: Started, provider
         paths.append(request.path)
         raise web.HTTPTemporaryRedirect("/elsewhere")
 
-    error = await failure(provider.complete(attempt(await server(answer))))
+    error = await failure(provider.complete(attempt(await server(answer)), Heard()))
     assert (paths, error.reason) == (["/v1/chat/completions"], "HTTP 307")
 
 
@@ -233,14 +214,14 @@ async def test_a_key_that_the_provider_repeats_in_its_error_is_not_passed_on(
         message = f"Incorrect key: {request.headers['Authorization']}"
         return web.json_response({"error": {"message": message}}, status=status)
 
-    error = await failure(provider.complete(attempt(await server(answer))))
+    error = await failure(provider.complete(attempt(await server(answer)), Heard()))
     assert "Incorrect key" in error.reason
 
 
 async def test_a_key_that_no_header_can_hold_is_a_failure_of_its_service(
     sim: OpenAISimulator, provider: OpenAIProvider
 ) -> None:
-    error = await failure(provider.complete(attempt(sim.url, api_key=f"{KEY}\r\nX-Other: 1")))
+    error = await failure(provider.complete(attempt(sim.url, api_key=f"{KEY}\r\nX-Other: 1"), Heard()))
     assert (error.again, error.spent) == (False, False)
     assert sim.calls == []
 
@@ -265,7 +246,7 @@ async def test_a_200_that_is_no_chat_completion_may_have_cost(
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text=body, content_type="application/json")
 
-    error = await failure(provider.complete(attempt(await server(answer))))
+    error = await failure(provider.complete(attempt(await server(answer)), Heard()))
     assert (error.again, error.spent) == (True, None)
 
 
@@ -276,7 +257,7 @@ async def test_half_a_surrogate_pair_is_replaced_so_that_the_answer_can_travel(
         choice = {"message": {"content": "Hello \ud83d"}, "finish_reason": 5}
         return web.json_response({"choices": [choice], "model": "m\ud83d"})
 
-    assert await provider.complete(attempt(await server(answer))) == Served("Hello ?", "m?", None, None, None)
+    assert await provider.complete(attempt(await server(answer)), Heard()) == Served("Hello ?", "m?", None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -286,7 +267,7 @@ async def test_usage_that_cannot_be_read_is_unknown(server: Started, provider: O
     async def answer(_: web.Request) -> web.Response:
         return web.json_response({"choices": [{"message": {"content": "Hello."}}], "usage": usage})
 
-    assert await provider.complete(attempt(await server(answer))) == Served("Hello.", "", None, None, None)
+    assert await provider.complete(attempt(await server(answer)), Heard()) == Served("Hello.", "", None, None, None)
 
 
 # -- cancelled -----------------------------------------------------------------------------------------------------
@@ -295,7 +276,7 @@ async def test_usage_that_cannot_be_read_is_unknown(server: Started, provider: O
 async def test_cancelling_a_call_closes_its_connection(sim: OpenAISimulator, provider: OpenAIProvider) -> None:
     # Given a call under way
     sim.behaviour = Behaviour(fault="hang")
-    called = asyncio.create_task(provider.complete(attempt(sim.url)))
+    called = asyncio.create_task(provider.complete(attempt(sim.url), Heard()))
     await asyncio.to_thread(sim.wait_until, lambda: sim.open == 1, LONG_S)
     # When it is cancelled
     called.cancel()
@@ -307,7 +288,7 @@ async def test_cancelling_a_call_closes_its_connection(sim: OpenAISimulator, pro
 
 async def test_a_call_that_took_too_long_closes_its_connection(sim: OpenAISimulator, provider: OpenAIProvider) -> None:
     sim.behaviour = Behaviour(fault="hang")
-    await failure(provider.complete(attempt(sim.url, timeout_s=0.2)))
+    await failure(provider.complete(attempt(sim.url, timeout_s=0.2), Heard()))
     await asyncio.to_thread(sim.wait_until, lambda: sim.cut_by_client == 1, LONG_S)
 
 

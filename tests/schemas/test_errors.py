@@ -58,6 +58,7 @@ SAMPLES: dict[Any, Any] = {
     bytes: b"\xff\x00",
     tuple[str, ...]: ("a: no key", "b: no key"),
     float | None: 1.5,
+    int | None: 429,
     bool | None: None,
     Problem: Problem(type="urn:devskyy:problem:too-large", title="Too large", status=413, detail="it is"),
     Task: Task(task_id="t", status="failed", prompt="p", created_at=datetime(2026, 1, 2, tzinfo=UTC)),

@@ -13,6 +13,7 @@ It serves from a thread with an event loop of its own, so tests of every kind an
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import secrets
@@ -33,6 +34,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from bus.recordings import NotRecordable
 from devskyy.supervisor.state import PlatformState
 from schemas.agent import AgentStatus
 from schemas.costs import CostRow, Costs
@@ -42,6 +44,9 @@ from schemas.message import now
 from schemas.problem import MEDIA_TYPE, Problem, field_errors
 from schemas.quality import Quality
 from schemas.receipt import Call, Receipt
+from schemas.recording import MEDIA_TYPE as LINES
+from schemas.recording import Recording, Uploaded
+from schemas.selection import CandidateService, Explanation, TaskFeatures, WorkProfile
 from schemas.service import ServiceStatus
 from schemas.task import SHAPE_OF, Links, Task, TaskAccepted, TaskList, TaskRequest, TaskSummary
 
@@ -72,6 +77,63 @@ COSTS = Costs(
         CostRow(key="2026-05-04", calls=2, spent_usd=0.25, estimated_usd=0.05, premium_cost_usd=1.5, saved_usd=1.25),
         CostRow(key="2026-05-05", calls=1, unknown_calls=1, tasks_without_premium=1),
     ),
+)
+
+EXPLANATION = Explanation(
+    agent="writing",
+    agent_reasons=("no agent's capabilities match the prompt; 'writing' is the first general one",),
+    adaptive=True,
+    profile=WorkProfile(
+        name="writing",
+        why="the prompt shows no trade",
+        weighs_because="Most models write well enough.",
+        capabilities={"writing": 1.0},
+        weighs={"quality": 0.5, "cost": 0.3, "latency": 0.2},
+    ),
+    features=TaskFeatures(difficulty=0.25, prompt_bytes=900, prompt_tokens=225, completion_tokens=512, max_tokens=1536),
+    candidates=(
+        CandidateService(
+            service="groq",
+            model="groq/openai/gpt-oss-20b",
+            state="unavailable",
+            reason="no key: set GROQ_API_KEY",
+            quality=0.62,
+            quality_from="prior",
+            cost_usd=0.0002,
+            most_usd=0.0009,
+            latency_unknown_reason="the gateways have said nothing of it yet",
+        ),
+        CandidateService(
+            service="mistral",
+            model="mistral/mistral-large-4",
+            state="can serve",
+            rank=1,
+            quality=0.8,
+            quality_from="learned",
+            cost_unknown_reason="not in the table",
+            latency_ms=1250.0,
+            success=0.75,
+            utility=0.125,
+            notes=("2 of 4 calls failed lately",),
+        ),
+        CandidateService(
+            service="local",
+            model="embedded/smollm2-135m-instruct",
+            state="can serve",
+            rank=2,
+            quality=0.13,
+            quality_from="prior",
+            cost_usd=0.0,
+            most_usd=0.0,
+            latency_ms=80.0,
+            utility=0.05,
+        ),
+    ),
+    chosen="mistral",
+    runners_up=("local",),
+    order=("groq", "mistral", "local"),
+    reasons=("'mistral' serves, of 2 that can",),
+    assumptions=("an answer has 512 tokens",),
 )
 
 
@@ -163,6 +225,7 @@ class PlatformSimulator:
             ),
         )
         self.costs = COSTS
+        self.explanation = EXPLANATION
         self.heartbeat_s = 10.0
         self.seen: list[Seen] = []
         self.tasks: dict[str, Running] = {}
@@ -293,6 +356,9 @@ class PlatformSimulator:
             ("DELETE", "/api/v1/tasks/{id}"): self._cancel,
             ("GET", "/api/v1/agents"): self._agents,
             ("GET", "/api/v1/services"): self._services,
+            ("POST", "/api/v1/services/explain"): self._explain,
+            ("GET", "/api/v1/tasks/{id}/recording"): self._recording,
+            ("POST", "/api/v1/recordings"): self._upload,
             ("GET", "/api/v1/costs"): self._costs,
             ("GET", "/health/ready"): self._ready,
         }
@@ -316,7 +382,8 @@ class PlatformSimulator:
         """Note a request; the answer if it is to be refused."""
         with self._changed:
             self._loop = asyncio.get_running_loop()
-            decoded = json.loads(body) if body else None
+            lines = request.headers.get("content-type") == LINES
+            decoded = body.decode() if lines else json.loads(body) if body else None
             self.seen.append(
                 Seen(request.method, request.url.path, dict(request.headers), decoded, dict(request.query_params))
             )
@@ -385,7 +452,7 @@ class PlatformSimulator:
             self.tasks[task.task_id] = running
             if key is not None:
                 self._keys[key] = (body, task.task_id)
-            self._record(running, "accepted", {})
+            self._record(running, "accepted", {"request": asked.model_dump(mode="json")})
             tier = asked.tier or "simple"
             update = {"status": "running", "tier": tier, "shape": SHAPE_OF[tier], "started_at": now()}
             running.task = task.model_copy(update=update)
@@ -431,6 +498,22 @@ class PlatformSimulator:
 
     async def _services(self, request: Request, body: bytes) -> Response:
         return JSONResponse({"services": [service.model_dump(mode="json") for service in self.services]})
+
+    async def _explain(self, request: Request, body: bytes) -> Response:
+        return _json(self.explanation)
+
+    async def _recording(self, request: Request, body: bytes) -> Response:
+        running = self.find(request)
+        events, ended = self.since(running, 0)
+        if not ended:
+            raise NotRecordable(running.task.task_id, "has not ended yet")
+        recording = Recording(running.task.task_id, now(), "0.1.0", tuple(events), ())
+        return Response(recording.dump(), media_type=LINES)
+
+    async def _upload(self, request: Request, body: bytes) -> Response:
+        name = hashlib.sha256(body).hexdigest()
+        asked = Recording.parse(body).request.model_copy(update={"replay": name})
+        return _json(Uploaded(recording=name, request=asked))
 
     async def _costs(self, request: Request, body: bytes) -> Response:
         asked = request.query_params

@@ -53,7 +53,7 @@ def said(response: httpx.Response) -> str:
 
 def streamed(client: httpx.Client, **fields: Any) -> list[str]:
     """What stands behind `data: ` in each event that comes before the stream ends or breaks."""
-    events = []
+    events: list[str] = []
     with client.stream("POST", "/chat/completions", json=question(stream=True, **fields)) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         with contextlib.suppress(httpx.RemoteProtocolError):
@@ -432,6 +432,96 @@ def test_an_answer_may_be_empty(provider: OpenAISimulator, client: httpx.Client)
     assert said(whole) == ""
     assert whole.json()["usage"]["completion_tokens"] == 0
     assert embedded["data"] == []
+
+
+LOOK: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "look", "parameters": {"properties": {"at": {"type": "string"}}, "required": ["at"]}},
+}
+
+
+def test_a_tool_is_called_whole_and_in_pieces(provider: OpenAISimulator, client: httpx.Client) -> None:
+    # Given a tool on offer
+    # When an answer is asked for, and a stream
+    choice = ask(client, tools=[LOOK]).json()["choices"][0]
+    *events, _ = streamed(client, tools=[LOOK])
+    # Then both call it with what it takes
+    (call,) = choice["message"]["tool_calls"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (None, "tool_calls")
+    assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("look", {"at": "text"})
+    deltas = [json.loads(event)["choices"][0]["delta"].get("tool_calls", [{}])[0] for event in events]
+    pieces = [delta["function"]["arguments"] for delta in deltas if delta]
+    assert (len(pieces) > 2, json.loads("".join(pieces))) == (True, {"at": "text"})
+    assert json.loads(events[-1])["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_a_tool_is_not_called_again_when_its_result_is_there(client: httpx.Client) -> None:
+    wish = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    turns = [{"role": "user", "content": "look"}, {"role": "assistant", "content": None, "tool_calls": [wish]}]
+    result = {"role": "tool", "tool_call_id": "c1", "content": "red"}
+    assert said(ask(client, messages=[*turns, result], tools=[LOOK])).endswith("to: red")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [{"type": "function"}]},
+        {"tools": [LOOK], "tool_choice": "perhaps"},
+        {"tools": [LOOK], "tool_choice": {"type": "function", "function": {"name": "walk"}}},
+        {"tool_choice": "auto"},
+        {"stream_options": {"include_usage": True}},
+        {"messages": [{"role": "tool", "tool_call_id": "c1", "content": "red"}]},
+        {
+            "messages": [
+                {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,!"}}]}
+            ]
+        },
+        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+    ],
+)
+def test_what_the_real_one_would_not_understand_is_refused(client: httpx.Client, fields: dict[str, Any]) -> None:
+    response = ask(client, **fields)
+    assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
+@pytest.mark.parametrize(("fault", "status"), [("401", 401), ("500", 500), ("overloaded", 503)])
+def test_a_refusal_has_its_status(provider: OpenAISimulator, client: httpx.Client, fault: Fault, status: int) -> None:
+    provider.behaviour = Behaviour(fault=fault)
+    assert ask(client).status_code == status
+
+
+def test_a_stream_may_end_in_good_order_before_it_is_finished(provider: OpenAISimulator, client: httpx.Client) -> None:
+    provider.behaviour = Behaviour(fault="unfinished", answer="one two")
+    choices = [json.loads(event)["choices"][0] for event in streamed(client)]
+    assert [choice["delta"]["content"] for choice in choices] == ["", "one", " two"]
+    assert {choice["finish_reason"] for choice in choices} == {None}
+    assert provider.completed == 1
+
+
+def test_an_error_may_come_in_the_middle_of_a_stream(provider: OpenAISimulator, client: httpx.Client) -> None:
+    provider.behaviour = Behaviour(fault="error_midway", answer="one two")
+    _, word, error, end = streamed(client)
+    assert json.loads(word)["choices"][0]["delta"]["content"] == "one"
+    assert (json.loads(error)["error"]["code"], end) == ("overloaded", "[DONE]")
+
+
+def test_a_stream_may_go_silent(provider: OpenAISimulator, client: httpx.Client) -> None:
+    # Given a provider that stops in the middle
+    provider.behaviour = Behaviour(fault="stall", answer="one two")
+    # When a client loses patience
+    with (
+        pytest.raises(httpx.ReadTimeout),
+        client.stream("POST", "/chat/completions", json=question(stream=True), timeout=0.2) as response,
+    ):
+        response.read()
+    # Then it has left an answer that had begun
+    provider.wait_until(lambda: provider.cut_by_client == 1, timeout_s=5)
+    assert provider.calls[0].status == 200
+
+
+def test_a_stream_may_be_answered_whole(provider: OpenAISimulator, client: httpx.Client) -> None:
+    provider.behaviour = Behaviour(fault="whole", answer="one two")
+    assert said(ask(client, stream=True)) == "one two"
 
 
 # Clients that leave

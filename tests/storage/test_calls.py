@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
@@ -21,8 +22,8 @@ from storage.tasks import _row
 NOON = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
 MONDAY = NOON.date()
 DAY = timedelta(days=1)
-NEW = ("premium_cost_usd", "finished_day")
-"""Columns of `tasks` that came with the ledger."""
+NEW = ("premium_cost_usd", "finished_day", "replayed")
+"""Columns of `tasks` that came with the ledger, and after it."""
 
 
 @pytest.fixture
@@ -63,7 +64,19 @@ async def test_every_call_of_a_receipt_is_entered_as_it_was(ledger: CallLedger, 
     # Given a task that ended late in the evening, west of Greenwich, after a failed call and one in doubt
     late = datetime(2026, 5, 4, 20, 30, tzinfo=timezone(-timedelta(hours=5)))
     failed = call(outcome="failed", cost_usd=None, cost_unknown_reason="cut\0 off", completion_tokens=None)
-    doubtful = call(step="2", in_doubt=True, outcome="in_doubt", cost_estimated=True, region="eu", latency_ms=12.5)
+    doubtful = call(
+        step="2",
+        in_doubt=True,
+        outcome="in_doubt",
+        cost_estimated=True,
+        region="eu",
+        latency_ms=12.5,
+        reason="the gateway died",
+        cached=True,
+        replayed=True,
+        hedged=True,
+        overrun=True,
+    )
     # When its calls are entered
     await ledger.record("acme", ended("t1", failed, doubtful, at=late))
     # Then each has its place in the receipt, the task's end, its day in UTC, and unknown is null
@@ -72,7 +85,8 @@ async def test_every_call_of_a_receipt_is_entered_as_it_was(ledger: CallLedger, 
     assert (first["at"], first["day"]) == (late, date(2026, 5, 5))
     assert (first["cost_usd"], first["completion_tokens"], first["outcome"]) == (None, None, "failed")
     assert first["cost_unknown_reason"] == "cut\ufffd off"
-    told = {name: second[name] for name in second if name not in ("tenant", "task_id", "number", "at", "day")}
+    assert (first["cached"], first["replayed"], first["hedged"], first["overrun"]) == (False,) * 4
+    told = {name: second[name] for name in second if name not in ("tenant", "task_id", "number", "at", "day", "key")}
     assert told == doubtful.model_dump(include=set(told))
 
 
@@ -158,6 +172,52 @@ async def test_premium_that_would_have_been_cheaper_is_a_loss(tasks: TaskReposit
     await tasks.upsert("acme", ended("t1", call(cost_usd=3.0), premium=1.0), 3)
     # When it is summed, Then that is told
     assert (await ledger.costs("acme", "day")).saved_usd == -2.0
+
+
+async def test_what_the_cache_answered_cost_nothing_and_took_nothing(tasks: TaskRepository, ledger: CallLedger) -> None:
+    # Given a task whose second question the cache answered
+    await tasks.upsert("acme", ended("t1", call(), call(step="2", cached=True, cost_usd=0.0), premium=2.0), 3)
+    # When it is summed
+    found = await ledger.costs("acme", "service")
+    # Then only the first was spent, the cache is counted, and what it saved is saved
+    assert (found.calls, found.cached_calls, found.replayed_calls) == (2, 1, 0)
+    assert (found.spent_usd, found.prompt_tokens, found.completion_tokens) == (0.25, 10, 5)
+    assert (found.premium_cost_usd, found.saved_usd) == (2.0, 1.75)
+    assert by_key(found)["groq"].cached_calls == 1
+
+
+@pytest.mark.parametrize("by", ["day", "agent", "service", "task"])
+async def test_a_replayed_task_is_counted_and_neither_spent_nor_saved(
+    tasks: TaskRepository, ledger: CallLedger, database: Database, by: CostKey
+) -> None:
+    # Given a task that was run, and its replay, of which one call had been cached and one is of unknown cost
+    calls = (call(), call(cached=True, cost_usd=0.0), call(cost_usd=None, completion_tokens=None, cost_estimated=True))
+    await tasks.upsert("acme", ended("t1", call(), premium=2.0), 3)
+    before = await ledger.costs("acme", by)
+    replayed = [each.model_copy(update={"replayed": True}) for each in calls]
+    await tasks.upsert("acme", ended("t2", *replayed, premium=2.0), 3)
+    # When both are summed
+    found = await ledger.costs("acme", by)
+    # Then the replay's calls are counted as such, and change nothing else
+    assert (found.calls, found.cached_calls, found.replayed_calls) == (4, 0, 3)
+    same = found.model_copy(update={"calls": 1, "replayed_calls": 0, "rows": before.rows})
+    assert same == before
+    # And they are entered as the receipt has them, which the list of tasks shows too
+    assert [entry["cost_usd"] for entry in await entries(database)][1:] == [0.25, 0.0, None]
+    listed = await tasks.list("acme", 10, None)
+    assert {task.task_id: task.cost_usd for task in listed.tasks} == {"t1": 0.25, "t2": None}
+
+
+async def test_a_day_on_which_only_replays_ended_has_a_row_without_a_cost(
+    tasks: TaskRepository, ledger: CallLedger
+) -> None:
+    # Given a replay alone
+    await tasks.upsert("acme", ended("t1", call(replayed=True), premium=2.0), 3)
+    # When days are asked for
+    (row,) = (await ledger.costs("acme", "day")).rows
+    # Then its day is there, with nothing spent, and no premium that could be missing
+    assert (row.calls, row.replayed_calls, row.spent_usd, row.unknown_calls) == (1, 1, 0.0, 0)
+    assert (row.premium_cost_usd, row.saved_usd, row.tasks_without_premium) == (None, None, 0)
 
 
 async def test_costs_by_agent_and_by_service_are_of_their_calls_alone(
@@ -250,21 +310,51 @@ async def test_rows_add_up_to_the_sums_while_tasks_end(tasks: TaskRepository, le
         await ending
 
 
-# Before there was a ledger
+# Before there was a ledger, and before it told calls apart
+
+
+def to(revision: str) -> Callable[[Connection], None]:
+    """The migrations up to that one."""
+
+    def upgrade(connection: Connection) -> None:
+        config = Config(MIGRATIONS)
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+    return upgrade
+
+
+async def test_calls_of_before_they_were_told_apart_are_none_of_those(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a ledger of the version before
+    database = Database(database_url)
+    with monkeypatch.context() as before:
+        before.setattr(storage.database, "_to_head", to("0002"))
+        await database.migrate()
+    row = {"tenant": "acme", "task_id": "t1", "number": 0, "at": NOON, "day": MONDAY, "step": "1", "agent": "writing"}
+    row |= {"service": "groq", "model": "m", "outcome": "answered", "in_doubt": False, "cost_usd": 0.25}
+    async with database.begin() as connection:
+        old = table("calls", *(column(name, CALLS.c[name].type) for name in [*row, "cost_estimated"]))
+        await connection.execute(old.insert(), [{**row, "cost_estimated": False}])
+    # When it is brought up to date
+    await database.migrate()
+    # Then its calls cost what they cost, and are neither cached nor replayed
+    found = await CallLedger(database).costs("acme", "service")
+    assert (found.calls, found.spent_usd, found.cached_calls, found.replayed_calls) == (1, 0.25, 0, 0)
+    (entry,) = await entries(database)
+    told = {name: entry[name] for name in ("reason", "cached", "replayed", "hedged", "overrun", "key")}
+    assert told == {"reason": None, "cached": False, "replayed": False, "hedged": False, "overrun": False, "key": None}
+    await database.close()
 
 
 async def test_tasks_that_ended_before_there_was_a_ledger_are_entered(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a database of the version before, with more ended tasks than fit on a page of its migration, and one running
-    def to_the_first(connection: Connection) -> None:
-        config = Config(MIGRATIONS)
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-
     database = Database(database_url)
     with monkeypatch.context() as before:
-        before.setattr(storage.database, "_to_head", to_the_first)
+        before.setattr(storage.database, "_to_head", to("0001"))
         await database.migrate()
     doubtful = call(cost_usd=None, cost_unknown_reason="\0", in_doubt=True, outcome="in_doubt")
     whole = [ended(f"t{n:04}", call(cost_usd=1.0), doubtful, premium=3.0, at=NOON + n % 3 * DAY) for n in range(501)]

@@ -1,0 +1,132 @@
+"""The account of one journalled call: what it has come to so far, written down before and after every attempt."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Literal
+
+import structlog
+
+from actors.gateway.purse import Purse
+from bus.journal import Entry, JournalStore, Spent, in_doubt
+from bus.subjects import CallJournal
+from schemas.budget import Reservation
+from schemas.completion import Complete, Completion
+from schemas.errors import BusUnavailable
+from schemas.message import now
+from schemas.receipt import Call
+
+PATIENCE_S = 60.0
+"""How long the bus may take to record an entry."""
+Kind = Literal["unfit", "budget", "busy", "failed"]
+"""Why a service was passed over: it cannot do this, no budget allows it, it has no room now, or it was tried."""
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Account:
+    """One question on its way through the services of its order."""
+
+    ask: Complete
+    key: CallJournal
+    question: str
+    """What `question_of` gives."""
+    gateway: str
+    journal: JournalStore
+    seq: int = 0
+    """Where the entry's last version lies; 0 while there is none."""
+    calls: tuple[Call, ...] = ()
+    """Attempts that are over and were or may have been charged."""
+    open: tuple[Call, ...] = ()
+    """Attempts under way, each at its reservation."""
+    held: dict[str, Spent | None] = field(default_factory=dict)
+    """What the attempts came to that hold something in a budget, by reservation; None while they are under way."""
+    to_settle: list[Reservation] = field(default_factory=list)
+    """Of attempts that are over; the purse is told once the journal knows."""
+    passed: list[str] = field(default_factory=list)
+    """`service: reason` for every service that was passed over."""
+    kinds: list[Kind] = field(default_factory=list)
+    retry_after_s: list[float] = field(default_factory=list)
+    """What busy services said."""
+    attempts: int = 0
+
+    def go_on_from(self, seq: int, entry: Entry | None) -> None:
+        """Take over what others have written. What they had under way is in doubt: nobody can know its outcome."""
+        self.seq = seq
+        self.calls = () if entry is None else entry.calls + tuple(in_doubt(call) for call in entry.open)
+        self.held = {} if entry is None else dict(entry.held)
+        self.open, self.passed, self.kinds, self.retry_after_s = (), [], [], []
+
+    def pass_over(self, service: str, reason: object, kind: Kind, retry_after_s: float | None = None) -> None:
+        self.passed.append(f"{service}: {reason}")
+        self.kinds.append(kind)
+        if retry_after_s is not None:
+            self.retry_after_s.append(retry_after_s)
+
+    async def begin(self, call: Call, reservation: Reservation | None) -> None:
+        """Record an attempt before it is made, and only then go on: a record whose acknowledgement was lost would
+        later be taken for a call that was made. A cancellation waits for it too."""
+        self.attempts += 1
+        self.open += (call,)
+        if reservation is not None:
+            self.held[reservation.id] = None
+        writing = asyncio.ensure_future(self.note())
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await writing
+            raise
+
+    def end(self, call: Call, became: Call | None, reservation: Reservation | None) -> None:
+        """An attempt is over; `became` is None where it cost nothing. The next record will say so."""
+        self.open = tuple(each for each in self.open if each is not call)
+        if became is not None:
+            self.calls += (became,)
+        if reservation is not None:
+            self.held[reservation.id] = Spent.of(became)
+            self.to_settle.append(reservation)
+
+    async def settle(self, purse: Purse) -> None:
+        """Tell the purse what the attempts that are over came to. The journal must know already."""
+        settling, self.to_settle = self.to_settle, []
+        for reservation in settling:
+            spent = self.held[reservation.id] or Spent()
+            await purse.settle(reservation, spent.cost_usd, spent.tokens)
+
+    async def note(self) -> None:
+        """Record how things stand.
+
+        Raises:
+            Overtaken: another gateway has written to this entry.
+            BusUnavailable: the bus did not take it within a minute.
+        """
+        await self._write(self._entry("begun", None))
+
+    async def close(self, completion: Completion) -> None:
+        """Record what came of it; raises as `note` does."""
+        await self._write(self._entry("ended", completion))
+
+    def _entry(self, state: Literal["begun", "ended"], completion: Completion | None) -> Entry:
+        return Entry(
+            state=state,
+            gateway=self.gateway,
+            began_at=now(),
+            question=self.question,
+            open=self.open,
+            calls=self.calls,
+            held=dict(self.held),
+            completion=completion,
+        )
+
+    async def _write(self, entry: Entry) -> None:
+        give_up = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self.seq = await asyncio.shield(self.journal.write(self.key, entry, self.seq))
+                return
+            except BusUnavailable as error:
+                if time.monotonic() > give_up:
+                    raise
+                log.warning("recording again", key=str(self.key), error=str(error))
+                await asyncio.sleep(0.2)

@@ -1,0 +1,102 @@
+"""What a call may cost before it is made, and what it cost after: of an answer, of a part of one, of nothing."""
+
+import json
+import math
+
+from actors.catalogue import cost_usd
+from actors.gateway.providers import Heard, Served
+from schemas.completion import Complete
+from schemas.receipt import Call
+from schemas.service import Price
+
+IMAGE_TOKENS = 16_384
+"""More than any provider of the catalogue counts for one image at its finest."""
+MESSAGE_TOKENS = 16
+"""Per message, for the wrapping that providers add; with a token never shorter than a byte, an upper bound."""
+TOOLS_TOKENS = 1024
+"""More than the instructions that providers add where there are tools."""
+BYTES_PER_TOKEN = 4
+"""Of English text, about; for estimates, never for bounds."""
+NO_USAGE = "the provider reported no usage"
+
+
+def most_tokens(ask: Complete) -> int:
+    """The most tokens that a call can take, question and answer together."""
+    return _question_bytes(ask) + ask.max_tokens
+
+
+def likely_tokens(ask: Complete) -> int:
+    """About how many tokens a call takes if it uses all that it may, question and answer together."""
+    return math.ceil(_question_bytes(ask) / BYTES_PER_TOKEN) + ask.max_tokens
+
+
+def most_usd(price: Price | None, ask: Complete) -> float | None:
+    """The most that a call can cost in US dollars, or None when the price is unknown."""
+    return None if price is None else cost_usd(price, _question_bytes(ask), ask.max_tokens)
+
+
+def _question_bytes(ask: Complete) -> int:
+    size = sum(
+        len(m.content.encode())
+        + sum(len(wish.name) + len(wish.arguments) for wish in m.tool_calls)
+        + MESSAGE_TOKENS
+        + IMAGE_TOKENS * len(m.images)
+        for m in ask.messages
+    )
+    size += len(json.dumps(ask.json_schema)) if ask.json_schema else 0
+    return size + (len(json.dumps(ask.tools)) + TOOLS_TOKENS if ask.tools else 0)
+
+
+def answered(call: Call, ask: Complete, served: Served, price: Price | None, latency_ms: float) -> Call:
+    """The attempt that served, at what the provider reported.
+
+    Args:
+        call: as it began, its cost the reservation.
+    """
+    counted = served.prompt_tokens is not None and served.completion_tokens is not None
+    cost: float | None
+    if price is None:
+        cost, reason = None, call.cost_unknown_reason or "price unknown"
+    elif counted:
+        cost, reason = cost_usd(price, served.prompt_tokens or 0, served.completion_tokens or 0), None
+    elif price.input_per_mtok == 0 and price.output_per_mtok == 0:
+        cost, reason = 0.0, None
+    else:
+        cost, reason = None, NO_USAGE
+    return call.model_copy(
+        update={
+            "outcome": "answered",
+            "model": served.model or call.model,
+            "prompt_tokens": served.prompt_tokens,
+            "completion_tokens": served.completion_tokens,
+            "cost_usd": cost,
+            "cost_estimated": False,
+            "cost_unknown_reason": reason,
+            "latency_ms": latency_ms,
+            "overrun": (cost is not None and call.cost_usd is not None and cost > call.cost_usd)
+            or (served.prompt_tokens or 0) + (served.completion_tokens or 0) > most_tokens(ask),
+        }
+    )
+
+
+def cut_off(call: Call, ask: Complete, heard: Heard, price: Price | None, outcome: str, latency_ms: float) -> Call:
+    """An attempt that ended before its answer was whole, at what had arrived of it.
+
+    Where nothing had, nobody knows what the provider did meanwhile: it stays at its reservation. Otherwise the tokens
+    are the provider's as far as it had told them, and else estimated from the text.
+    """
+    update: dict[str, object] = {"outcome": outcome, "latency_ms": latency_ms}
+    if heard.began and price is not None:
+        prompt = heard.prompt_tokens
+        if prompt is None:
+            prompt = math.ceil(_question_bytes(ask) / BYTES_PER_TOKEN)
+        written = math.ceil((len(heard.text.encode()) + heard.unsaid) / BYTES_PER_TOKEN)
+        completion = max(written, heard.completion_tokens or 0)
+        update |= {
+            "model": heard.model or call.model,
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "cost_usd": cost_usd(price, prompt, completion),
+            "cost_estimated": price.input_per_mtok > 0 or price.output_per_mtok > 0,
+        }
+    return call.model_copy(update=update)
