@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
+from ray.serve.schema import LoggingConfig
 
 from schemas.settings import Settings
 
@@ -28,6 +29,8 @@ def build(settings: Settings) -> Any:
         health_check_period_s=2,
         health_check_timeout_s=10,
         graceful_shutdown_timeout_s=5,
+        # Requests are counted by `Observed`; a line for each would cost more than the routing of it.
+        logging_config=LoggingConfig(enable_access_log=False),
     )
 
     @serve.ingress(app)

@@ -276,7 +276,7 @@ class Lives:
                 event = Failed(**fields, epoch=epoch, task=task)
         assert event.event in TERMINAL
         await owned.append(event)
-        log.info("task ended", task_id=task.task_id, status=status, wall_ms=wall_ms)
+        log.debug("task ended", task_id=task.task_id, status=status, wall_ms=wall_ms)
 
     @staticmethod
     def _quality(accepted: Accepted) -> Quality:
