@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bus.files import write_private
 from bus.streams import TASKS
-from bus.subjects import Submit, TaskCommand, TaskEvents
+from bus.subjects import Submit, TaskCommand, TaskEvents, TaskTokens
 from schemas.errors import ConfigError, StartError
 
 PLATFORM, OUTSIDE = "platform", "outside"
@@ -64,19 +64,21 @@ def binary() -> str:
 def write_config(home: Path, port: int, credentials: Credentials, tenant: str) -> Path:
     """Write the server's configuration and return its path.
 
-    The outside user may submit, command and read its tenant's tasks, and nothing else: it has no consumers (a consumer
-    may deliver to any subject), and reads what it missed through direct gets on its own subjects.
+    The outside user may submit, command and read its tenant's tasks and their text as it is written, and nothing else:
+    it has no consumers (a consumer may deliver to any subject), and reads what it missed through direct gets on its own
+    subjects.
 
     It lives in an account of its own. In one account with the platform, an answer goes to whatever reply subject was
     asked for, with the answerer's permissions: JetStream's acknowledgement of a command could be steered onto
     `aborts.<anything>`, and a direct get onto another tenant's log. Between accounts a reply stays with whoever asked.
     """
-    read = f"{TaskEvents.of_task(tenant, 'x').removesuffix('.x.>')}.>"
-    services = [str(Submit(tenant)), TaskCommand.pattern(tenant=tenant), f"$JS.API.DIRECT.GET.{TASKS}.{read}"]
+    events = f"{TaskEvents.of_task(tenant, 'x').removesuffix('.x.>')}.>"
+    read = [events, TaskTokens.pattern(tenant=tenant)]
+    services = [str(Submit(tenant)), TaskCommand.pattern(tenant=tenant), f"$JS.API.DIRECT.GET.{TASKS}.{events}"]
     store, logs = home / "nats", home / "logs"
     for folder in (store, logs):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    exports = [{"service": subject} for subject in services] + [{"stream": read}]
+    exports = [{"service": subject} for subject in services] + [{"stream": subject} for subject in read]
     imports = [
         {kind: {"account": PLATFORM, "subject": subject}} for export in exports for kind, subject in export.items()
     ]
@@ -96,7 +98,7 @@ accounts {{
   {OUTSIDE}: {{
     users: [ {{ user: {OUTSIDE}, password: {json.dumps(credentials.outside)}, permissions: {{
         publish: {{ allow: {json.dumps(services)} }}
-        subscribe: {{ allow: {json.dumps([read, "_INBOX.>"])} }} }} }} ]
+        subscribe: {{ allow: {json.dumps([*read, "_INBOX.>"])} }} }} }} ]
     imports: {json.dumps(imports)}
   }}
 }}

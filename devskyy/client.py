@@ -15,6 +15,7 @@ from devskyy.errors import StillRunning
 from devskyy.sse import Following
 from devskyy.wire import Patience, Retries, TaskOptions, Verb
 from schemas.agent import AgentStatus
+from schemas.budget import BudgetLeft
 from schemas.costs import CostKey, Costs
 from schemas.health import Health
 from schemas.recording import Uploaded
@@ -210,6 +211,10 @@ class Client(_Base):
         """What the tasks cost that ended on these days (UTC, both included), with one row per day, agent, …"""
         return self._send(wire.costs(by, since, until))
 
+    def budgets(self) -> tuple[BudgetLeft, ...]:
+        """The budgets of today (UTC): what is reserved and spent of each, and what is left."""
+        return self._send(wire.budgets())
+
     def health(self) -> Health:
         """Whether the platform can work, part by part."""
         return self._send(wire.health())
@@ -346,6 +351,10 @@ class AsyncClient(_Base):
     async def costs(self, *, by: CostKey = "day", since: date | None = None, until: date | None = None) -> Costs:
         """As `Client.costs`."""
         return await self._send(wire.costs(by, since, until))
+
+    async def budgets(self) -> tuple[BudgetLeft, ...]:
+        """As `Client.budgets`."""
+        return await self._send(wire.budgets())
 
     async def health(self) -> Health:
         """As `Client.health`."""

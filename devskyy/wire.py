@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from devskyy.errors import BadReply, InvalidTask, PlatformNotRunning, TaskCancelled, TaskFailed, api_error
 from schemas.agent import AgentStatus
+from schemas.budget import BudgetLeft, BudgetList
 from schemas.costs import CostKey, Costs
 from schemas.errors import ConfigError, DevSkyyError, InvalidRequest
 from schemas.event import TERMINAL
@@ -205,6 +206,10 @@ def costs(by: CostKey, since: date | None, until: date | None) -> Verb[Costs]:
     asked = {"by": by, "since": since, "until": until}
     params = {name: str(value) for name, value in asked.items() if value is not None}
     return Verb("GET", "/api/v1/costs", {200: _reader(Costs)}, params=params)
+
+
+def budgets() -> Verb[tuple[BudgetLeft, ...]]:
+    return Verb("GET", "/api/v1/budgets", {200: lambda reply: _reader(BudgetList)(reply).budgets})
 
 
 def health() -> Verb[Health]:

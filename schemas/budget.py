@@ -92,6 +92,30 @@ class Left(Message):
         return max(0, self.limit - self.used)
 
 
+class BudgetLeft(Message):
+    """A budget of this day and what it has come to: dollars, or tokens."""
+
+    scope: Scope
+    name: str
+    """The service, or the key's id; for the whole day its date."""
+    unit: Unit
+    limit: float
+    used: float
+    """Reserved and spent together."""
+    left: float
+
+    @classmethod
+    def of(cls, left: Left) -> "BudgetLeft":
+        """As people count: not in billionths."""
+        one = 1e9 if left.unit == "usd" else 1
+        limit, used = left.limit / one, left.used / one
+        return cls(scope=left.scope, name=left.name, unit=left.unit, limit=limit, used=used, left=left.left / one)
+
+
+class BudgetList(Message):
+    budgets: tuple[BudgetLeft, ...]
+
+
 class BudgetRefused(BudgetExceeded):
     """A call does not fit into what is left of a budget; `scope` says of which. Nothing is held for it."""
 

@@ -10,6 +10,9 @@ from schemas.receipt import Call
 from schemas.service import LOCAL_EMBEDDINGS
 from schemas.settings import DEFAULT_TENANT
 
+DEFAULT_MAX_TOKENS = 1024
+"""How long an answer may be where neither its caller nor an agent says so."""
+
 
 class ImagePart(Message):
     media_type: str
@@ -48,7 +51,7 @@ class Complete(Message):
     """The order in which services may serve."""
     messages: tuple[ChatMessage, ...] = Field(min_length=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
-    max_tokens: int = Field(default=1024, ge=1)
+    max_tokens: int = Field(default=DEFAULT_MAX_TOKENS, ge=1)
     json_schema: dict[str, Any] | None = None
     tools: tuple[dict[str, Any], ...] = ()
     """Tools that the model may wish for, in OpenAI's shape; passed on as they are."""

@@ -152,31 +152,27 @@ class ResponderLost(Unavailable):
 
 
 class NoService(Unavailable):
-    """No service of the order could serve. `passed` says why, one `service: reason` each."""
+    """No service of the order could serve. `passed` says why, one `service: reason` each; `retry_after_s` says when one
+    may be asked again, as far as is known."""
 
     code = "no_service"
     title = "No service can take this task"
 
-    def __init__(self, reason: str, passed: tuple[str, ...] = ()) -> None:
+    def __init__(self, reason: str, passed: tuple[str, ...] = (), retry_after_s: float | None = None) -> None:
         super().__init__(reason)
-        self.args = (reason, passed)
-        self.passed = passed
+        self.args = (reason, passed, retry_after_s)
+        self.passed, self.retry_after_s = passed, retry_after_s
 
     def __str__(self) -> str:
         return f"{self.reason} ({'; '.join(self.passed)})" if self.passed else self.reason
 
 
 class TooBusy(NoService):
-    """Whoever could serve is at its limit. `retry_after_s` says when there is room again, as far as is known."""
+    """Whoever could serve is at its limit."""
 
     code = "too_busy"
     title = "Every service is at its limit"
     http_status = 429
-
-    def __init__(self, reason: str, passed: tuple[str, ...] = (), retry_after_s: float | None = None) -> None:
-        super().__init__(reason, passed)
-        self.args = (reason, passed, retry_after_s)
-        self.retry_after_s = retry_after_s
 
 
 class BudgetExceeded(DevSkyyError):

@@ -7,7 +7,6 @@ from pydantic import Field, TypeAdapter
 from schemas.message import Message, Moment
 from schemas.task import Shape, Task, TaskRequest, Tier
 
-EventName = Literal["accepted", "claimed", "completed", "failed", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
 
 

@@ -8,13 +8,15 @@ from fastapi import FastAPI
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from actors.catalogue import load
+from actors.gateway.purse import Purse
 from bus import logs
 from bus.client import Bus
+from bus.purse import PurseStream
 from bus.recordings import Recordings
 from bus.tasklog import TaskLog
 from schemas.recording import MAX_RECORDING_BYTES
 from schemas.settings import Settings, is_loopback
-from serve import costs, health, openai, problems, recordings, services, tasks
+from serve import budgets, costs, health, openai, problems, recordings, services, tasks
 from serve.directory import Directory
 from serve.middleware import BodyLimit, LoopbackOnly, Observed
 from storage import CallLedger, Database, TaskRepository
@@ -37,6 +39,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
         app.state.kept, app.state.ledger = TaskRepository(database), CallLedger(database)
         app.state.recordings = Recordings(bus)
         app.state.catalogue = load(settings.config)
+        app.state.purse = Purse(name, app.state.catalogue.budgets, PurseStream(bus))  # to look into, not to spend
         app.state.directory = Directory(bus, settings, app.state.catalogue)
         await app.state.directory.listen()
         try:
@@ -50,6 +53,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
     app.include_router(tasks.router)
     app.include_router(recordings.router)
     app.include_router(costs.router)
+    app.include_router(budgets.router)
     app.include_router(openai.router)
     app.include_router(health.router)
     app.include_router(services.router)

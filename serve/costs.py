@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BeforeValidator
 
 from schemas.costs import CostKey, Costs
-from schemas.problem import MEDIA_TYPE, Problem
 from schemas.settings import DEFAULT_TENANT
+from serve.problems import documented
 from storage import CallLedger
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -27,11 +27,7 @@ def _day(text: str) -> str:
 Day = Annotated[date | None, BeforeValidator(_day)]
 
 
-def _problem(text: str) -> dict[str, object]:
-    return {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": text}
-
-
-@router.get("", responses={422: _problem("A value breaks a rule"), 503: _problem("Not now; see Retry-After")})
+@router.get("", responses=documented({422: "A value breaks a rule", 503: "Not now; see Retry-After"}))
 async def costs(
     request: Request,
     by: Annotated[CostKey, Query(description="What the rows are of")] = "day",

@@ -1,6 +1,7 @@
 """Every error as RFC 9457 problem details."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -16,6 +17,12 @@ RETRY_AFTER_S = 1
 OPENAI_DOORS = "/v1/"
 
 log = structlog.get_logger()
+
+
+def documented(texts: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """What a door may refuse, by status, for its description."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}}
+    return {status: {"model": Problem, "content": content, "description": text} for status, text in texts.items()}
 
 
 def reply(problem: Problem, headers: dict[str, str] | None = None, path: str = "") -> JSONResponse:

@@ -9,18 +9,13 @@ from bus.journal import Journal
 from bus.recordings import Recordings, record
 from bus.subjects import token
 from schemas.errors import InvalidRequest, NotFound
-from schemas.problem import MEDIA_TYPE as PROBLEM
-from schemas.problem import Problem
 from schemas.recording import MEDIA_TYPE, Uploaded
 from schemas.settings import DEFAULT_TENANT
+from serve.problems import documented
 
 router = APIRouter(prefix="/api/v1", tags=["recordings"])
 
 _LINES: dict[str, Any] = {"content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-
-
-def _problem(text: str) -> dict[str, Any]:
-    return {"model": Problem, "content": {PROBLEM: {}}, "description": text}
 
 
 @router.get(
@@ -28,9 +23,14 @@ def _problem(text: str) -> dict[str, Any]:
     response_class=Response,
     responses={
         200: {"description": "JSON lines", **_LINES},
-        404: _problem("No such task, or it is too old"),
-        409: _problem("It has not ended, or not all of it is kept any more"),
-        503: _problem("Not now; see Retry-After"),
+        **documented(
+            {
+                404: "No such task, or it is too old",
+                409: "It has not ended, or not all of it is kept any more",
+                422: "No task's id",
+                503: "Not now; see Retry-After",
+            }
+        ),
     },
 )
 async def recording(task_id: Annotated[str, Path(max_length=128)], request: Request) -> Response:
@@ -49,11 +49,13 @@ async def recording(task_id: Annotated[str, Path(max_length=128)], request: Requ
     "/recordings",
     response_model=Uploaded,
     openapi_extra={"requestBody": {"required": True, **_LINES}},
-    responses={
-        413: _problem("Too large"),
-        422: _problem("It is no recording, or was cut off or changed; the line is named"),
-        503: _problem("Not now; see Retry-After"),
-    },
+    responses=documented(
+        {
+            413: "Too large",
+            422: "It is no recording, or was cut off or changed; the line is named",
+            503: "Not now; see Retry-After",
+        }
+    ),
 )
 async def upload(request: Request) -> JSONResponse:
     """Keep a recording for thirty days. `request` in the reply, sent as a task, replays it and spends nothing."""

@@ -9,16 +9,24 @@ from actors.catalogue import Catalogue
 from actors.coordinator.classifier import classify
 from actors.coordinator.staffing import staff
 from actors.selection import explain
-from schemas.problem import MEDIA_TYPE, Problem
 from schemas.selection import Explanation
 from schemas.task import TaskRequest
 from serve.directory import Directory
+from serve.problems import documented
 
 router = APIRouter(prefix="/api/v1/services", tags=["platform"])
 
 
 @router.post(
-    "/explain", responses={422: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": "A field breaks a rule"}}
+    "/explain",
+    responses=documented(
+        {
+            400: "The body is no JSON",
+            404: "No such agent or service",
+            413: "Too large",
+            422: "A field breaks a rule",
+        }
+    ),
 )
 async def explain_choice(task: TaskRequest, request: Request) -> Explanation:
     """Which service would serve this task, what is foreseen of each that may, and why. Starts nothing, costs nothing.

@@ -15,9 +15,9 @@ from bus.subjects import token
 from bus.tasklog import Logged, TaskLog
 from schemas.errors import InvalidRequest, NotFound
 from schemas.event import Command, TaskEvent
-from schemas.problem import MEDIA_TYPE, Problem
 from schemas.settings import DEFAULT_TENANT
 from schemas.task import Links, Status, Task, TaskAccepted, TaskList, TaskRequest
+from serve.problems import documented
 from serve.recordings import check_replay
 from storage import TaskRepository
 
@@ -26,16 +26,15 @@ HEARTBEAT_S = 10.0
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+(?:\.\d+)?)\"?", re.IGNORECASE)
 
-PROBLEMS: dict[int | str, dict[str, object]] = {
-    status: {"model": Problem, "content": {MEDIA_TYPE: {}}, "description": text}
-    for status, text in {
+PROBLEMS = documented(
+    {
         400: "The body is no JSON",
-        404: "No such task",
+        404: "No such task; or no such agent or service as the task names",
         413: "Too large",
         422: "A field breaks a rule, or the idempotency key belongs to another body",
         503: "Not now; see Retry-After",
-    }.items()
-}
+    }
+)
 
 router = APIRouter(prefix="/api/v1/tasks", tags=["tasks"], responses=PROBLEMS)
 

@@ -48,7 +48,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     if report.when == "call" and report.failed:
         for fixture in getattr(item, "funcargs", {}).values():
-            live = fixture[0] if isinstance(fixture, tuple) else fixture
+            live = fixture[0] if isinstance(fixture, tuple) else getattr(fixture, "live", fixture)
             if isinstance(live, LivePlatform):
                 report.sections.append(("platform logs", live.logs()))
     return report

@@ -65,6 +65,8 @@ class LivePlatform:
     home: Path
     port: int = field(default_factory=free_port)
     config: dict[str, Any] | None = None
+    variables: dict[str, str] = field(default_factory=dict)
+    """What its environment holds besides."""
 
     @property
     def url(self) -> str:
@@ -74,7 +76,7 @@ class LivePlatform:
     def environment(self) -> dict[str, str]:
         keys = ("_API_KEY", "DEVSKYY_", "DATABASE_URL")
         clean = {name: value for name, value in os.environ.items() if not any(k in name for k in keys)}
-        clean |= {"DEVSKYY_HOME": str(self.home), "DEVSKYY_HTTP_PORT": str(self.port)}
+        clean |= {"DEVSKYY_HOME": str(self.home), "DEVSKYY_HTTP_PORT": str(self.port), **self.variables}
         if self.config is not None:
             self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = self.home / "overlay.yaml"
@@ -151,9 +153,9 @@ class LivePlatform:
 
 
 @contextmanager
-def running(home: Path, config: dict[str, Any] | None = None) -> Iterator[LivePlatform]:
+def running(home: Path, config: dict[str, Any] | None = None, **variables: str) -> Iterator[LivePlatform]:
     """A platform for as long as the block runs; nothing of it is left afterwards."""
-    platform = LivePlatform(home, config=config)
+    platform = LivePlatform(home, config=config, variables=variables)
     try:
         yield platform.up()
     finally:

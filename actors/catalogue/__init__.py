@@ -3,7 +3,7 @@
 from actors.catalogue.availability import key_variable, unavailable_because
 from actors.catalogue.catalogue import Catalogue, Routing, load
 from actors.catalogue.prices import context_of, cost_usd, price_of, supports_images
-from actors.catalogue.profiles import Profile, load_profiles, match, profile_for
+from actors.catalogue.profiles import Profile, match, profile_for
 
 __all__ = [
     "Catalogue",
@@ -13,7 +13,6 @@ __all__ = [
     "cost_usd",
     "key_variable",
     "load",
-    "load_profiles",
     "match",
     "price_of",
     "profile_for",

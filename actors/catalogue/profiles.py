@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from actors.catalogue.document import mapping, named, read
 from actors.catalogue.entry import entry
 from schemas.message import Strict
 from schemas.service import ServiceSpec
@@ -78,21 +77,6 @@ _PROFILE_OF = {
     "documentation": "writing",
     "writing": "writing",
 }
-
-
-def load_profiles(overlay: Path | None = None) -> dict[str, Profile]:
-    """Our own profiles, with the overlay's section `profiles` laid over them.
-
-    An entry with the name of one that is there replaces the fields it names, each as a whole; a new name adds.
-
-    Raises:
-        ConfigError: a file cannot be read or an entry breaks a rule; names the file, the dotted key and the rule.
-    """
-    profiles: dict[str, Profile] = {}
-    for file in [PROFILES] if overlay is None else [PROFILES, overlay]:
-        section = mapping(read(file).get("profiles"), str(file), "profiles")
-        profiles = lay_over(profiles, named(section, str(file), "profiles"), str(file))
-    return profiles
 
 
 def lay_over(before: Mapping[str, Profile], section: Mapping[str, Mapping[Any, Any]], file: str) -> dict[str, Profile]:

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 from actors.agents.agent import conversation, question
 from schemas.agent import Answer, Ask
-from schemas.completion import Complete, Completion
+from schemas.completion import DEFAULT_MAX_TOKENS, Complete, Completion
 from schemas.event import Accepted
 from schemas.task import TaskRequest
 
 STEP = "direct"
-DEFAULT_MAX_TOKENS = 1024
 
 Asks = Callable[[Ask, str], Awaitable[Answer]]
 """Ask the agent of that name."""

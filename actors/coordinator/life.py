@@ -31,7 +31,7 @@ from schemas.problem import Problem
 from schemas.projection import project
 from schemas.quality import Quality, unmeasured
 from schemas.receipt import Call, Receipt
-from schemas.task import BUILT_TIERS, SHAPE_OF, TaskRequest
+from schemas.task import BUILT_TIERS, SHAPE_OF, TaskRequest, Tier
 
 log = structlog.get_logger()
 
@@ -194,6 +194,10 @@ class Lives:
 
     def _plan(self, owned: OwnedTask, request: TaskRequest, delivery: int) -> tuple[Claimed, tuple[str, ...]]:
         """The plan as an event, and the order in which services may serve; empty: as it is stated."""
+        if request.service is not None:
+            # Nothing is left to choose, so nobody need look at the prompt: a tenth of what a task costs here.
+            agent, because = staff(request, (), self._catalogue)
+            return self._claimed(owned, delivery, request.tier or "simple", (agent,), because, {}), ()
         seen = classify(request)
         tier, why = choose(seen, request.tier, BUILT_TIERS)
         agent, because = staff(request, seen.domains, self._catalogue)
@@ -201,17 +205,28 @@ class Lives:
         choice = self._selector.choose(request, seen.difficulty, seen.domains, agent) if self._selector else None
         if choice is not None:
             because, features["selection"] = (*because, *choice.reasons), choice.compact()
-        claimed = Claimed(
+        claimed = self._claimed(owned, delivery, tier, (agent,), (*why, *because), features)
+        return claimed, choice.order if choice is not None else ()
+
+    def _claimed(
+        self,
+        owned: OwnedTask,
+        epoch: int,
+        tier: Tier,
+        agents: tuple[str, ...],
+        reasons: tuple[str, ...],
+        features: dict[str, Any],
+    ) -> Claimed:
+        return Claimed(
             **owned.next_fields,
-            epoch=delivery,
+            epoch=epoch,
             owner=self._owner,
             tier=tier,
             shape=SHAPE_OF[tier],
-            agents=(agent,),
-            reasons=(*why, *because),
+            agents=agents,
+            reasons=reasons,
             features=features,
         )
-        return claimed, choice.order if choice is not None else ()
 
     async def _within(
         self, deadline: datetime, running: _Running, shape: Awaitable[Answer], timeout_s: float

@@ -8,7 +8,7 @@ from typing import Literal
 import structlog
 
 from actors.gateway.purse import Purse
-from bus.journal import Entry, JournalStore, Spent, in_doubt
+from bus.journal import Entry, JournalStore, Overtaken, Spent, in_doubt
 from bus.subjects import CallJournal
 from schemas.budget import Reservation
 from schemas.completion import Complete, Completion
@@ -19,7 +19,7 @@ from schemas.receipt import Call
 PATIENCE_S = 60.0
 """How long the bus may take to record an entry."""
 Kind = Literal["unfit", "budget", "busy", "failed"]
-"""Why a service was passed over: it cannot do this, no budget allows it, it has no room now, or it was tried."""
+"""Why a service was passed over: it cannot do this, no budget allows it, it has no room, or it failed now or lately."""
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ class Account:
     """`service: reason` for every service that was passed over."""
     kinds: list[Kind] = field(default_factory=list)
     retry_after_s: list[float] = field(default_factory=list)
-    """What busy services said."""
+    """When services may be asked again, by what they said."""
     attempts: int = 0
 
     def go_on_from(self, seq: int, entry: Entry | None) -> None:
@@ -65,43 +65,57 @@ class Account:
             self.retry_after_s.append(retry_after_s)
 
     async def begin(self, call: Call, reservation: Reservation | None) -> None:
-        """Record an attempt before it is made, and only then go on: a record whose acknowledgement was lost would
-        later be taken for a call that was made. A cancellation waits for it too."""
+        """Record an attempt before it is made, and only then go on; where this raises as `note` does, it has not."""
         self.attempts += 1
         self.open += (call,)
         if reservation is not None:
             self.held[reservation.id] = None
-        writing = asyncio.ensure_future(self.note())
         try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await writing
+            await self.note()
+        except (Overtaken, BusUnavailable):
+            self._shut(call)
+            if reservation is not None:
+                del self.held[reservation.id]
             raise
 
     def end(self, call: Call, became: Call | None, reservation: Reservation | None) -> None:
         """An attempt is over; `became` is None where it cost nothing. The next record will say so."""
-        self.open = tuple(each for each in self.open if each is not call)
+        self._shut(call)
         if became is not None:
             self.calls += (became,)
         if reservation is not None:
             self.held[reservation.id] = Spent.of(became)
             self.to_settle.append(reservation)
 
+    def _shut(self, call: Call) -> None:
+        self.open = tuple(each for each in self.open if each is not call)
+
     async def settle(self, purse: Purse) -> None:
         """Tell the purse what the attempts that are over came to. The journal must know already."""
-        settling, self.to_settle = self.to_settle, []
-        for reservation in settling:
+        while self.to_settle:
+            reservation = self.to_settle.pop()
             spent = self.held[reservation.id] or Spent()
             await purse.settle(reservation, spent.cost_usd, spent.tokens)
 
+    async def forsake(self, purse: Purse) -> None:
+        """Leave at their reservations the attempts whose end the journal was not told: there they are in doubt."""
+        while self.to_settle:
+            await purse.settle(self.to_settle.pop(), None, None)
+
     async def note(self) -> None:
-        """Record how things stand.
+        """Record how things stand. A cancellation waits for it: a record whose acknowledgement nobody awaited would
+        later be taken for another gateway's.
 
         Raises:
             Overtaken: another gateway has written to this entry.
             BusUnavailable: the bus did not take it within a minute.
         """
-        await self._write(self._entry("begun", None))
+        writing = asyncio.ensure_future(self._write(self._entry("begun", None)))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await writing
+            raise
 
     async def close(self, completion: Completion) -> None:
         """Record what came of it; raises as `note` does."""
@@ -123,7 +137,7 @@ class Account:
         give_up = time.monotonic() + PATIENCE_S
         while True:
             try:
-                self.seq = await asyncio.shield(self.journal.write(self.key, entry, self.seq))
+                self.seq = await self.journal.write(self.key, entry, self.seq)
                 return
             except BusUnavailable as error:
                 if time.monotonic() > give_up:

@@ -1,50 +1,43 @@
 """What a call may cost before it is made, and what it cost after: of an answer, of a part of one, of nothing."""
 
 import json
-import math
 
-from actors.catalogue import cost_usd
+from actors.catalogue import cost_usd, tokens
 from actors.gateway.providers import Heard, Served
+from actors.gateway.scopes import nano
+from schemas.budget import Reservation
 from schemas.completion import Complete
 from schemas.receipt import Call
 from schemas.service import Price
 
-IMAGE_TOKENS = 16_384
-"""More than any provider of the catalogue counts for one image at its finest."""
-MESSAGE_TOKENS = 16
-"""Per message, for the wrapping that providers add; with a token never shorter than a byte, an upper bound."""
 TOOLS_TOKENS = 1024
 """More than the instructions that providers add where there are tools."""
-BYTES_PER_TOKEN = 4
-"""Of English text, about; for estimates, never for bounds."""
 NO_USAGE = "the provider reported no usage"
 
 
 def most_tokens(ask: Complete) -> int:
     """The most tokens that a call can take, question and answer together."""
-    return _question_bytes(ask) + ask.max_tokens
+    return _most_prompt_tokens(ask) + ask.max_tokens
 
 
 def likely_tokens(ask: Complete) -> int:
     """About how many tokens a call takes if it uses all that it may, question and answer together."""
-    return math.ceil(_question_bytes(ask) / BYTES_PER_TOKEN) + ask.max_tokens
+    return tokens.likely_tokens(_most_prompt_tokens(ask)) + ask.max_tokens
 
 
 def most_usd(price: Price | None, ask: Complete) -> float | None:
     """The most that a call can cost in US dollars, or None when the price is unknown."""
-    return None if price is None else cost_usd(price, _question_bytes(ask), ask.max_tokens)
+    return None if price is None else cost_usd(price, _most_prompt_tokens(ask), ask.max_tokens)
 
 
-def _question_bytes(ask: Complete) -> int:
+def _most_prompt_tokens(ask: Complete) -> int:
     size = sum(
-        len(m.content.encode())
-        + sum(len(wish.name) + len(wish.arguments) for wish in m.tool_calls)
-        + MESSAGE_TOKENS
-        + IMAGE_TOKENS * len(m.images)
+        len(m.content.encode()) + sum(len(wish.name) + len(wish.arguments) for wish in m.tool_calls)
         for m in ask.messages
     )
     size += len(json.dumps(ask.json_schema)) if ask.json_schema else 0
-    return size + (len(json.dumps(ask.tools)) + TOOLS_TOKENS if ask.tools else 0)
+    size += len(json.dumps(ask.tools)) + TOOLS_TOKENS if ask.tools else 0
+    return tokens.most_tokens(size, len(ask.messages), sum(len(m.images) for m in ask.messages))
 
 
 def answered(call: Call, ask: Complete, served: Served, price: Price | None, latency_ms: float) -> Call:
@@ -73,8 +66,7 @@ def answered(call: Call, ask: Complete, served: Served, price: Price | None, lat
             "cost_estimated": False,
             "cost_unknown_reason": reason,
             "latency_ms": latency_ms,
-            "overrun": (cost is not None and call.cost_usd is not None and cost > call.cost_usd)
-            or (served.prompt_tokens or 0) + (served.completion_tokens or 0) > most_tokens(ask),
+            "overrun": _overran(call, ask, cost, (served.prompt_tokens or 0) + (served.completion_tokens or 0)),
         }
     )
 
@@ -89,14 +81,28 @@ def cut_off(call: Call, ask: Complete, heard: Heard, price: Price | None, outcom
     if heard.began and price is not None:
         prompt = heard.prompt_tokens
         if prompt is None:
-            prompt = math.ceil(_question_bytes(ask) / BYTES_PER_TOKEN)
-        written = math.ceil((len(heard.text.encode()) + heard.unsaid) / BYTES_PER_TOKEN)
-        completion = max(written, heard.completion_tokens or 0)
+            prompt = tokens.likely_tokens(_most_prompt_tokens(ask))
+        written = tokens.likely_tokens(len(heard.text.encode()) + heard.unsaid)
+        # An estimate is no proof that it wrote more than it was allowed to.
+        completion = max(min(written, ask.max_tokens), heard.completion_tokens or 0)
+        cost = cost_usd(price, prompt, completion)
         update |= {
             "model": heard.model or call.model,
             "prompt_tokens": prompt,
             "completion_tokens": completion,
-            "cost_usd": cost_usd(price, prompt, completion),
+            "cost_usd": cost,
             "cost_estimated": price.input_per_mtok > 0 or price.output_per_mtok > 0,
+            "overrun": _overran(call, ask, cost, prompt + completion),
         }
     return call.model_copy(update=update)
+
+
+def _overran(call: Call, ask: Complete, cost: float | None, taken: int) -> bool:
+    """Whether it came to more than it could; `call` as it began, its cost the reservation."""
+    return (cost is not None and call.cost_usd is not None and cost > call.cost_usd) or taken > most_tokens(ask)
+
+
+def exceeds(reservation: Reservation, call: Call) -> bool:
+    """Whether a call took more than is held for it in some budget."""
+    cost, taken = call.cost_usd or 0.0, (call.prompt_tokens or 0) + (call.completion_tokens or 0)
+    return any((nano(cost) if hold.unit == "usd" else taken) > hold.amount for hold in reservation.holds)

@@ -4,7 +4,7 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from actors.catalogue import price_of, unavailable_because
+from actors.catalogue import price_of, tokens, unavailable_because
 from actors.gateway import charges
 from actors.gateway.providers import EmbedAttempt
 from actors.gateway.service import key_of
@@ -41,35 +41,39 @@ class Embedding:
         if reason is not None:
             raise NoService(f"{name} cannot serve", (f"{name}: {reason}",))
         price, unknown = price_of(name, spec)
-        most_tokens = sum(len(text.encode()) + charges.MESSAGE_TOKENS for text in ask.texts)
+        most_tokens = tokens.most_tokens(sum(len(text.encode()) for text in ask.texts), len(ask.texts))
         most_usd = None if price is None else price.input_per_mtok * most_tokens / 1e6
-        attempt = EmbedAttempt(
-            service=name,
-            spec=spec,
-            api_key=key_of(spec, around.environ),
-            texts=ask.texts,
-            timeout_s=min(spec.timeout, ask.timeout_s),
-            request_id=secrets.token_hex(16),
-        )
-        cost, tokens = most_usd, None
-        with await around.steadiness.lane(name, spec).enter(
-            most_tokens // charges.BYTES_PER_TOKEN, PATIENCE_S
-        ) as visit:
-            reservation = await around.purse.reserve(ask, name, most_usd, most_tokens, "", 1)
+        cost, told = most_usd, None
+        lane, asked = around.steadiness.lane(name, spec), time.perf_counter()
+        with await lane.enter(tokens.likely_tokens(most_tokens), min(PATIENCE_S, ask.timeout_s)) as visit:
+            try:
+                reservation = await around.purse.reserve(ask, name, most_usd, most_tokens, "", 1)
+            except BaseException:
+                visit.withdraw()
+                raise
             began = time.perf_counter()
+            attempt = EmbedAttempt(
+                service=name,
+                spec=spec,
+                api_key=key_of(spec, around.environ),
+                texts=ask.texts,
+                timeout_s=max(0.05, min(spec.timeout, ask.timeout_s - (began - asked))),
+                request_id=secrets.token_hex(16),
+            )
             try:
                 embedded = await around.provider_of(spec).embed(attempt)
+                latency_ms = round((time.perf_counter() - began) * 1000, 3)
                 visit.answered(embedded.prompt_tokens, 0)
-                if (tokens := embedded.prompt_tokens) is not None and price is not None:
-                    cost = price.input_per_mtok * tokens / 1e6
+                if (told := embedded.prompt_tokens) is not None and price is not None:
+                    cost = price.input_per_mtok * told / 1e6
             except UpstreamError as error:
                 visit.failed(error, given_s=attempt.timeout_s)
                 if error.spent is False:
-                    cost, tokens = 0.0, 0
+                    cost, told = 0.0, 0
                 raise
             finally:
-                await around.purse.settle(reservation, cost, tokens)
-        if price is not None and tokens is None and most_usd:
+                await around.purse.settle(reservation, cost, told)
+        if price is not None and told is None and most_usd:
             unknown = charges.NO_USAGE
         call = Call(
             step="embed",
@@ -77,10 +81,11 @@ class Embedding:
             service=name,
             model=embedded.model or spec.model.split("/", 1)[1],
             region=spec.region,
-            prompt_tokens=tokens,
+            prompt_tokens=told,
             completion_tokens=0,
             cost_usd=None if unknown else cost,
             cost_unknown_reason=unknown,
-            latency_ms=round((time.perf_counter() - began) * 1000, 3),
+            overrun=(told or 0) > most_tokens,
+            latency_ms=latency_ms,
         )
         return Embeddings(model=call.model, dimensions=len(embedded.vectors[0]), vectors=embedded.vectors, call=call)

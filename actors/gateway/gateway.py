@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
 from dataclasses import dataclass
 
 import structlog
@@ -57,22 +56,28 @@ class Gateway:
         question = question_of(ask)
         key = journal_key_of(ask, question)
         name = str(key)
-        work = self._under_way.get(name)
-        if work is None:
-            account = Account(ask, key, question, self._instance, self._with.journal)
-            work = _Work(asyncio.create_task(self._work(account)))
-            self._under_way[name] = work
-            work.task.add_done_callback(lambda _: self._leave(name, work))
-        work.waiting += 1
-        try:
-            return await asyncio.shield(work.task)
-        except asyncio.CancelledError:
-            if work.waiting > 1:
-                raise
-            work.task.cancel()
-            return await asyncio.shield(work.task)
-        finally:
-            work.waiting -= 1
+        while True:
+            work = self._under_way.get(name) or self._begin(
+                name, Account(ask, key, question, self._instance, self._with.journal)
+            )
+            work.waiting += 1
+            try:
+                completion = await asyncio.shield(work.task)
+            except asyncio.CancelledError:
+                if work.waiting > 1 or work.task.cancelling():
+                    raise
+                work.task.cancel()
+                return await asyncio.shield(work.task)
+            finally:
+                work.waiting -= 1
+            if not work.task.cancelling() or _is_answer(completion):
+                return completion
+            # Those who had asked before had left already, and this one came while their call was being ended.
+
+    def _begin(self, name: str, account: Account) -> _Work:
+        work = self._under_way[name] = _Work(asyncio.create_task(self._work(account)))
+        work.task.add_done_callback(lambda _: self._leave(name, work))
+        return work
 
     def _leave(self, name: str, work: _Work) -> None:
         """The call is under way until its answer is in the journal: until then, whoever asks again is told here."""
@@ -121,35 +126,32 @@ class Gateway:
         problem: Problem | None = None
         try:
             completion = await self._replayed(account) if account.ask.replay else await self._asked(account)
-        except (Overtaken, BusUnavailable):
-            raise
-        except DevSkyyError as error:
-            problem = Problem.of(error)
         except asyncio.CancelledError:
             problem = Problem.of(Cancelled(f"step {account.ask.step!r}", "aborted by its caller"))
+        except Exception as error:
+            if not isinstance(error, DevSkyyError) or isinstance(error, Overtaken | BusUnavailable):
+                await account.forsake(self._with.purse)
+                raise
+            problem = Problem.of(error)
         if completion is None:
             completion = Completion(calls=account.calls, problem=problem)
-        recording = self._recorded(account, completion)
+        recording = asyncio.create_task(self._recorded(account, completion, answered=problem is None))
+        self._under_way[str(account.key)].recording = recording
+        self._with.keep(recording)
         if problem is not None:
-            await recording
-        else:
-            # Its caller need not wait: should both fail now, the call is in doubt, as it was a moment before.
-            task = asyncio.create_task(self._surely(account, recording))
-            self._under_way[str(account.key)].recording = task
-            self._with.keep(task)
+            await asyncio.shield(recording)
+        # Who was answered need not wait: should both fail now, the call is in doubt, as it was a moment before.
         return completion
 
-    async def _recorded(self, account: Account, completion: Completion) -> None:
-        await account.close(completion)
-        if account.to_settle:
-            await account.settle(self._with.purse)
-
-    async def _surely(self, account: Account, recording: Awaitable[None]) -> None:
-        """Record an answer that was given already."""
+    async def _recorded(self, account: Account, completion: Completion, answered: bool) -> None:
         try:
-            await recording
+            await account.close(completion)
         except (Overtaken, BusUnavailable) as error:
+            await account.forsake(self._with.purse)
+            if not answered:
+                raise
             log.warning("an answer was not recorded", key=str(account.key), error=repr(error))
+        await account.settle(self._with.purse)
 
     async def _replayed(self, account: Account) -> Completion:
         completion = await self._with.recordings.answer(account.ask, account.question)
@@ -249,9 +251,8 @@ def _nobody(account: Account) -> DevSkyyError:
     tried = {kind for kind in account.kinds if kind != "unfit"}
     if tried == {"budget"}:
         return BudgetExceeded(f"{reason} ({'; '.join(passed)})")
-    if tried == {"busy"}:
-        return TooBusy(reason, passed, min(account.retry_after_s, default=None))
-    return NoService(reason, passed)
+    kind = TooBusy if tried == {"busy"} else NoService
+    return kind(reason, passed, min(account.retry_after_s, default=None))
 
 
 def _is_answer(completion: Completion) -> bool:

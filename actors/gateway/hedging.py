@@ -6,12 +6,9 @@ Source:
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-
-from actors.gateway.limits import Clock
 
 T = TypeVar("T")
 
@@ -20,7 +17,6 @@ T = TypeVar("T")
 class Ran(Generic[T]):
     """How one of the two ended: with a value, with an error, or with neither, outrun by the other."""
 
-    took_s: float
     value: T | None = None
     error: Exception | None = None
 
@@ -30,14 +26,8 @@ class Ran(Generic[T]):
 
 
 class _Racer(Generic[T]):
-    def __init__(self, run: Coroutine[Any, Any, T], clock: Clock) -> None:
-        self._clock, self._started = clock, clock()
-        self._took_s = 0.0
+    def __init__(self, run: Coroutine[Any, Any, T]) -> None:
         self.task = asyncio.ensure_future(run)
-        self.task.add_done_callback(self._ended)
-
-    def _ended(self, _: object) -> None:
-        self._took_s = self._clock() - self._started
 
     @property
     def arrived(self) -> bool:
@@ -45,18 +35,17 @@ class _Racer(Generic[T]):
 
     def ran(self, won: bool) -> Ran[T]:
         if won:
-            return Ran(self._took_s, value=self.task.result())
+            return Ran(value=self.task.result())
         error = None if self.task.cancelled() else self.task.exception()
         if error is not None and not isinstance(error, Exception):
             raise error
-        return Ran(self._took_s, error=error)
+        return Ran(error=error)
 
 
 async def race(
     first: Coroutine[Any, Any, T],
     after_s: float,
     second: Callable[[], Coroutine[Any, Any, T] | None],
-    clock: Clock = time.monotonic,
 ) -> tuple[Ran[T], Ran[T] | None]:
     """Run `first`, and beside it `second` if that has not ended after `after_s` seconds.
 
@@ -70,12 +59,12 @@ async def race(
         How the first ended, and the second if there was one. One of them at most has a value; errors are returned,
         not raised.
     """
-    racers = [_Racer(first, clock)]
+    racers = [_Racer(first)]
     winner: _Racer[T] | None = None
     try:
         await asyncio.wait([racers[0].task], timeout=max(0.0, after_s))
         if not racers[0].task.done() and (other := second()) is not None:
-            racers.append(_Racer(other, clock))
+            racers.append(_Racer(other))
         while (running := [r.task for r in racers if not r.task.done()]) and not any(r.arrived for r in racers):
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         winner = next((r for r in racers if r.arrived), None)

@@ -140,21 +140,15 @@ class Purse:
             self._later(self._undo(reserving))
             raise
 
-    async def settle(self, reservation: Reservation, cost_usd: float | None, tokens: int | None) -> bool:
+    async def settle(self, reservation: Reservation, cost_usd: float | None, tokens: int | None) -> None:
         """Put what the attempt took in place of its reservation; what is None nobody knows, and stays as reserved.
 
         Cancelled or without a bus, it goes on in the background: `sweep` tries again, and when this gateway dies,
         another one's `sweep` settles by what the journal says. So let the journal know before this.
-
-        Returns:
-            Whether it took more than was reserved.
         """
         outcome = Outcome(began=True, cost_usd=cost_usd, tokens=tokens)
         if reservation.holds:
             await asyncio.shield(self._later(self._settle(reservation, outcome, len(reservation.holds))))
-        most = reservation.cost_nano
-        dearer = most is not None and cost_usd is not None and nano(cost_usd) > most
-        return dearer or (tokens is not None and tokens > reservation.tokens)
 
     async def release(self, reservation: Reservation) -> None:
         """Give a reservation back for which no provider was called."""

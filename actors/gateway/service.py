@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 
 import structlog
 
 from actors.catalogue import Catalogue, key_variable, price_of, supports_images, unavailable_because
 from actors.gateway import charges
-from actors.gateway.account import Account
+from actors.gateway.account import Account, Kind
+from actors.gateway.breaker import Resting
 from actors.gateway.hedging import race
 from actors.gateway.limits import AtLimit, NotNow
 from actors.gateway.providers import Attempt, Heard, Provider, Served
@@ -120,24 +122,26 @@ class Service:
                 return None
             except BudgetRefused as refused:
                 reason = str(refused) if self._unknown is None else f"{refused} ({self._unknown})"
-                if self._retries:
-                    reason = f"{self._retries[-1]}; another try {reason}"
-                self._account.pass_over(self._name, reason, "budget")
+                self._account.pass_over(self._name, self._why(f"another try {reason}", reason), "budget")
                 return None
             except UpstreamError as error:
                 delay_s = policy.delay_s(attempt, error.retry_after_s) if error.again else None
                 log.info("attempt failed", service=self._name, attempt=attempt, reason=error.reason, again_in_s=delay_s)
                 if delay_s is None or (self._ask.deadline_at - now()).total_seconds() <= delay_s:
-                    self._account.pass_over(self._name, error.reason, "failed")
+                    limited = error.status == HTTPStatus.TOO_MANY_REQUESTS  # its own limit, which we may not know
+                    kind: Kind = "busy" if limited else "failed"
+                    self._account.pass_over(self._name, self._why(error.reason), kind, error.retry_after_s)
                     return None
-                if error.spent is False:
-                    self._retries.append(error.reason)
                 await asyncio.sleep(delay_s)
 
     def _pass_over_busy(self, busy: NotNow) -> None:
-        reason = f"{self._retries[-1]}; {busy}" if self._retries else str(busy)
         never = isinstance(busy, AtLimit) and not busy.ever
-        self._account.pass_over(self._name, reason, "unfit" if never else "busy", busy.retry_after_s)
+        kind: Kind = "unfit" if never else "failed" if isinstance(busy, Resting) else "busy"
+        self._account.pass_over(self._name, self._why(str(busy)), kind, busy.retry_after_s)
+
+    def _why(self, last: str, only: str | None = None) -> str:
+        """Why it was passed over, after all free failures; `only`: said in place of `last` where there were none."""
+        return "; ".join(dict.fromkeys((*self._retries, last))) if self._retries else only or last
 
     # -- one attempt, and its hedge ----------------------------------------------------------------------------
 
@@ -198,7 +202,7 @@ class Service:
         ask, account = self._ask, self._account
         visit = await self._lane.enter(charges.likely_tokens(ask), patience_s)
         reservation: Reservation | None = None
-        begun: _Try | None = None
+        call: Call | None = None
         try:
             most = charges.most_usd(self._price, ask)
             reserved = await self._purse.reserve(
@@ -219,18 +223,18 @@ class Service:
                 cost_estimated=bool(most),
                 cost_unknown_reason=self._unknown,
             )
-            begun = _Try(call, visit, reservation, self._hear(account.attempts + 1), self._attempt_of(), 0.0)
             await account.begin(call, reservation)
             in_time(ask.deadline_at)
         except BaseException as error:
-            with visit:
-                pass  # it leaves without a word: nobody was called
-            if begun is not None and not isinstance(error, Overtaken | BusUnavailable):
-                account.end(begun.call, None, reservation)
+            visit.withdraw()  # nobody was called
+            if call is not None and not isinstance(error, Overtaken | BusUnavailable):
+                account.end(call, None, reservation)
             elif reservation is not None:
                 await self._purse.release(reservation)
             raise
-        begun.began = time.perf_counter()
+        begun = _Try(
+            call, visit, reservation, self._hear(account.attempts), self._attempt_of(), began=time.perf_counter()
+        )
         self._tries.append(begun)
         return begun
 
@@ -269,8 +273,10 @@ class Service:
     def _answered(self, one: _Try, served: Served) -> Served:
         one.visit.answered(served.prompt_tokens, served.completion_tokens)
         call = charges.answered(one.call, self._ask, served, self._price, one.latency_ms)
+        if len(self._retries) > len(call.retries):  # the other of two failed meanwhile
+            call = call.model_copy(update={"retries": tuple(self._retries)})
         self._over(one, call)
-        if call.overrun and one.reservation is not None:
+        if call.overrun and one.reservation is not None and charges.exceeds(one.reservation, call):
             tokens = (served.prompt_tokens or 0) + (served.completion_tokens or 0)
             raise BudgetExceeded(
                 f"{self._name} took ${call.cost_usd or 0:.6f} and {tokens:,} tokens, allowed were "
@@ -281,6 +287,7 @@ class Service:
     def _failed(self, one: _Try, error: UpstreamError) -> None:
         one.visit.failed(error, given_s=one.attempt.timeout_s)
         if error.spent is False:
+            self._retries.append(error.reason)
             self._over(one, None)
             return
         call = charges.cut_off(one.call, self._ask, one.heard, self._price, "failed", one.latency_ms)

@@ -84,6 +84,13 @@ class Visit:
         """Its hedge was faster."""
         self._end("outrun", None, None)
 
+    def withdraw(self) -> None:
+        """Nobody was called after all: what it would have taken is left for others."""
+        if self._open:
+            self._open = False
+            self._place.give_back()
+            self._lane.left(self._entered, "cancelled", self.took_s, None, "", None)
+
     @property
     def took_s(self) -> float:
         """Seconds since it entered."""

@@ -1,5 +1,7 @@
 """The projector actor: keeps tasks in SQL, so that they can be listed and outlive the stream."""
 
+import os
+
 from nats.aio.msg import Msg
 
 from actors.base import Actor
@@ -12,6 +14,8 @@ from bus.tasklog import TaskLog
 from schemas.event import TERMINAL, TaskEvent
 from storage import Database, TaskRepository
 
+NICENESS = 5
+"""Where cores are short, tasks go before the list of tasks."""
 GATHER_S = 0.1
 """How long events are gathered for one transaction; a list of tasks is so much behind."""
 
@@ -22,6 +26,7 @@ class ProjectorActor(Actor):
     kind = "projector"
 
     async def begin(self) -> list[Endpoint]:
+        os.nice(NICENESS)
         self._database = Database(self.settings.sql_url)
         await self._database.migrate()
         self._tasks = TaskLog(self.bus)

@@ -1,34 +1,24 @@
 """What a service will make of a task: how good, at what cost, how soon. One interface, of which priors come first."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
-from actors.catalogue import Profile, cost_usd, match, price_of
+from actors.catalogue import Profile, cost_usd, match, price_of, tokens
 from schemas.figures import ServiceFigures
 from schemas.service import Price, ServiceSpec
 
-BYTES_PER_TOKEN = 4
-"""Of English text; other languages and code have fewer. All candidates are estimated alike, so their order stays.
-
-Source: OpenAI, "What are tokens and how to count them?".
-"""
 TOKENS_PER_IMAGE = 1_600
 """Of an image that is not scaled down. Source: Anthropic's documentation on vision, width times height over 750."""
 ANSWER_TOKENS = 512
 """The length of an answer that is reckoned with where `max_tokens` allows it: our own assumption, fitted to nothing."""
 
-LARGEST_IMAGE_TOKENS = 16_384
-MESSAGE_TOKENS = 16
-"""What the gateway sets aside for an image, and for each message, when it reserves the most that a call can cost."""
-
 PATIENCE = 4
 """So many answers count as seen before the first one was, so that one failed call does not condemn a service."""
 
 ASSUMPTIONS = (
-    f"a prompt has one token for each {BYTES_PER_TOKEN} bytes, and {TOKENS_PER_IMAGE:,} for each image",
+    f"a prompt has one token for each {tokens.BYTES_PER_TOKEN} bytes, and {TOKENS_PER_IMAGE:,} for each image",
     f"an answer has {ANSWER_TOKENS} tokens, or max_tokens where that is fewer",
 )
 """What the figures rest on, in sentences."""
@@ -57,8 +47,8 @@ class Features:
 
     @cached_property
     def prompt_tokens(self) -> int:
-        """An estimate; see `ASSUMPTIONS`."""
-        return math.ceil(self.prompt_bytes / BYTES_PER_TOKEN) + TOKENS_PER_IMAGE * self.images
+        """An estimate; see `ASSUMPTIONS`. All candidates are estimated alike, so their order stays."""
+        return tokens.likely_tokens(self.prompt_bytes) + TOKENS_PER_IMAGE * self.images
 
     @cached_property
     def completion_tokens(self) -> int:
@@ -67,8 +57,7 @@ class Features:
 
     def most_usd(self, price: Price) -> float:
         """The most that a call can cost, in US dollars: a token is a byte at least, an answer `max_tokens` at most."""
-        tokens = self.prompt_bytes + MESSAGE_TOKENS * self.messages + LARGEST_IMAGE_TOKENS * self.images
-        return cost_usd(price, tokens, self.max_tokens)
+        return cost_usd(price, tokens.most_tokens(self.prompt_bytes, self.messages, self.images), self.max_tokens)
 
 
 class Prediction(NamedTuple):

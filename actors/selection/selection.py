@@ -107,10 +107,6 @@ class Choice:
     def chosen(self) -> str | None:
         return self.ranked[0].name if self.ranked else None
 
-    @property
-    def runners_up(self) -> tuple[str, ...]:
-        return tuple(each.name for each in self.ranked[1:])
-
     @cached_property
     def reasons(self) -> tuple[str, ...]:
         """Sentences for people: the choice, and the one it was closest to."""

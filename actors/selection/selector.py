@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from actors.catalogue import Catalogue, profile_for, unavailable_because
 from actors.selection.predictor import Features, Predictor, PriorPredictor
 from actors.selection.selection import Candidate, Choice, Selection
+from schemas.completion import DEFAULT_MAX_TOKENS
 from schemas.figures import ServiceFigures
 from schemas.task import TaskRequest
-
-SERVICE_MAX_TOKENS = 1024
-"""Where a service answers as it is, and the task does not say how long the answer may be."""
 
 VISION = "vision"
 
@@ -112,7 +110,7 @@ class Selector:
             images=sum(item.kind == "image" for item in request.inputs),
             inputs=tuple(item.kind for item in request.inputs),
             json_schema=request.json_schema is not None,
-            max_tokens=request.max_tokens or (spec.max_tokens if spec else SERVICE_MAX_TOKENS),
+            max_tokens=request.max_tokens or (spec.max_tokens if spec else DEFAULT_MAX_TOKENS),
             prompt=request.prompt,
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from devskyy.cli import costs, doctor, platform, run, services, tasks
+from devskyy.cli import budgets, costs, doctor, platform, run, services, tasks
 from devskyy.cli.codes import ExitCode, of_error
 from schemas.errors import Cancelled, DevSkyyError
 
@@ -27,6 +27,7 @@ app.add_typer(tasks.app, name="tasks")
 app.command("agents")(platform.agents)
 app.add_typer(services.app, name="services")
 app.command("costs")(costs.costs)
+app.command("budgets")(budgets.budgets)
 app.command("nats-url")(platform.nats_url)
 app.command("doctor")(doctor.doctor)
 app.command("version")(platform.version)

@@ -81,7 +81,7 @@ def agents(as_json: AsJson = False) -> None:
 
 def nats_url(as_json: AsJson = False) -> None:
     """A NATS URL with the credentials of an outside client, for any language's client."""
-    from bus.subjects import Submit, TaskEvents
+    from bus.subjects import Submit, TaskEvents, TaskTokens
     from devskyy.cli import render
     from devskyy.errors import PlatformNotRunning
     from devskyy.supervisor.state import read_state
@@ -105,6 +105,7 @@ def nats_url(as_json: AsJson = False) -> None:
             "tenant": DEFAULT_TENANT,
             "submit": str(Submit(DEFAULT_TENANT)),
             "events": every_event,
+            "tokens": TaskTokens.pattern(tenant=DEFAULT_TENANT),
         }
     )
 

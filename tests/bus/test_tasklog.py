@@ -15,10 +15,11 @@ from nats.js import JetStreamContext
 from bus import streams, trace
 from bus.blobs import H_REF
 from bus.client import Bus
-from bus.codec import decode_as, encode
+from bus.codec import decode, decode_as, encode
 from bus.streams import TASKS
-from bus.subjects import AgentAsk, ModelsComplete, Submit, TaskCommand, TaskEvents, TaskLogEntry
+from bus.subjects import AgentAsk, ModelsComplete, Submit, TaskCommand, TaskEvents, TaskLogEntry, TaskTokens
 from bus.tasklog import EVENT_LIMIT, OwnedTask, TaskLog, check, fingerprint, task_id_of
+from schemas.completion import Delta
 from schemas.errors import BusUnavailable, Fenced, InvalidRequest, KeyReused, NotFound, StorageFull, TooLarge
 from schemas.event import TASK_EVENT, Claimed, Command, Completed, TaskEvent
 from schemas.projection import project
@@ -628,6 +629,21 @@ async def test_the_outside_user_commands_and_reads_its_tenant(bus: Bus, tasks: T
     assert command.reason == "enough"
 
 
+async def test_the_outside_user_reads_the_text_of_its_tenants_tasks_as_it_is_written(
+    bus: Bus, outside: Outside
+) -> None:
+    # Given one who listens to the text of all its tasks
+    read = await outside.client.subscribe(TaskTokens.pattern(tenant=TENANT))
+    await outside.client.flush()
+    # When pieces of another tenant's task and of one of its own are published
+    delta = Delta(step="direct", attempt=1, offset=0, text="A bag")
+    await bus.publish(TaskTokens("other", "t"), delta)
+    await bus.publish(TaskTokens(TENANT, "t"), delta)
+    # Then it hears its own only
+    heard = await read.next_msg(timeout=LONG_S)
+    assert (heard.subject, decode(heard.data, Delta)) == (str(TaskTokens(TENANT, "t")), delta)
+
+
 FORBIDDEN_TO_PUBLISH = [
     str(TaskLogEntry(TENANT, "t", "completed")),
     str(TaskEvents(TENANT, "t", "completed")),
@@ -635,6 +651,7 @@ FORBIDDEN_TO_PUBLISH = [
     str(AgentAsk("writing")),
     "devskyy.v1.aborts.t",
     "devskyy.v1.alerts.4",
+    str(TaskTokens(TENANT, "t")),
     "devskyy.v1.calls.default.t.s.d",
     str(Submit("other")),
     str(TaskCommand("other", "t")),
@@ -682,6 +699,8 @@ async def test_the_outside_user_publishes_nothing_else(bus: Bus, outside: Outsid
         "devskyy.v1.tasks.>",
         "devskyy.v1.tasks.*.t.>",
         "devskyy.v1.tasks.other.>",
+        "devskyy.v1.tokens.>",
+        "devskyy.v1.tokens.other.*",
         "devskyy.v1.log.default.>",
         "devskyy.v1.commands.default.>",
         "devskyy.v1.submit.default",

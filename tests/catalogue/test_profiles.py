@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.catalogue import Profile, load, load_profiles, match, profile_for
+from actors.catalogue import Profile, load, match, profile_for
 from actors.coordinator.classifier import DOMAINS, classify
 from schemas.errors import ConfigError
 from schemas.service import ServiceSpec
 from schemas.task import TaskRequest
 from tests.catalogue.conftest import Overlaid
 
-BUILT_IN = load_profiles()
+BUILT_IN = load().profiles
 WEIGHS = {"quality": 0.5, "cost": 0.3, "latency": 0.2}
 
 
@@ -142,21 +142,14 @@ def test_an_overlay_replaces_the_fields_it_names_and_adds_profiles(overlaid: Ove
     # And the other is there
     assert catalogue.profiles["poems"].capabilities == {"poetry": 1}
     assert len(catalogue.profiles) == 13
-    # And reading the profiles alone gives the same
-    assert load_profiles(overlay) == catalogue.profiles
 
 
-def test_the_catalogue_holds_our_profiles_without_an_overlay() -> None:
-    assert load().profiles == BUILT_IN
-
-
-def test_a_mistake_in_a_profile_stops_the_start_and_the_profiles_alone(overlay: Path) -> None:
+def test_a_mistake_in_a_profile_stops_the_start(overlay: Path) -> None:
     overlay.write_text("profiles: {code: {capabilities: {code: 0.5}}}")
-    for read in (load, load_profiles):
-        with pytest.raises(ConfigError) as caught:
-            read(overlay)
-        rule = "the weights sum to 0.5; they must sum to 1"
-        assert str(caught.value) == f"{overlay}: profiles.code.capabilities: {rule}"
+    with pytest.raises(ConfigError) as caught:
+        load(overlay)
+    rule = "the weights sum to 0.5; they must sum to 1"
+    assert str(caught.value) == f"{overlay}: profiles.code.capabilities: {rule}"
 
 
 def test_thirds_are_close_enough_to_a_whole() -> None:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.catalogue import cost_usd
-from actors.gateway.charges import MESSAGE_TOKENS, most_usd
+from actors.catalogue.tokens import MESSAGE_TOKENS
+from actors.gateway.charges import most_usd
 from schemas.completion import ChatMessage, Complete
 from schemas.service import Price
 from tests.gateway.doubles import Bench, Script, ask, broken, refused, served

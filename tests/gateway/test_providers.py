@@ -11,7 +11,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.gateway.providers import Attempt, Heard, OpenAIProvider, Served, retry_after_s
+from actors.gateway.providers import Attempt, Heard, OpenAIProvider, Served
+from actors.gateway.providers.wire import retry_after_s
 from schemas.completion import ChatMessage, ImagePart
 from schemas.errors import UpstreamError
 from schemas.message import now

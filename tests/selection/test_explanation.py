@@ -37,7 +37,8 @@ def test_an_explanation_tells_what_a_coordinator_would_choose() -> None:
     found = explained()
     # Then the explanation is of that very choice
     assert choice is not None
-    assert (found.chosen, found.runners_up, found.order) == (choice.chosen, choice.runners_up, choice.order)
+    assert (found.chosen, *found.runners_up) == tuple(each.name for each in choice.ranked)
+    assert found.order == choice.order
     assert (found.adaptive, found.kept_because, found.reasons) == (True, None, choice.reasons)
     # And names the profile with its weights, the features, and what the figures rest on
     assert (found.profile.name, found.profile.why) == ("writing", "the prompt touches writing")

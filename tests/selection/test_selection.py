@@ -25,7 +25,7 @@ def choose(*candidates: Candidate, budget_usd: float | None = None, **figures: S
 
 def test_the_better_of_two_that_cost_the_same_is_chosen() -> None:
     choice = choose(candidate("fair", quality=0.7), candidate("good", quality=0.9))
-    assert (choice.chosen, choice.runners_up, choice.order) == ("good", ("fair",), ("good", "fair"))
+    assert (choice.chosen, choice.order) == ("good", ("good", "fair"))
 
 
 def test_the_cheaper_of_two_that_are_as_good_is_chosen() -> None:
@@ -313,7 +313,7 @@ def test_the_embedded_model_serves_only_where_nothing_else_can(agent: str, profi
     # Given an agent's built-in order, with every key, with one key only, and with none
     cloud = set(OURS.agents[agent].services) - {"local"}
     # Then the embedded model comes last wherever another one can serve
-    assert of_agent(OURS, agent, profile, difficulty, set()).runners_up[-1] == "local"
+    assert of_agent(OURS, agent, profile, difficulty, set()).ranked[-1].name == "local"
     for only in cloud:
         assert of_agent(OURS, agent, profile, difficulty, cloud - {only}).chosen == only
     # And serves where none can

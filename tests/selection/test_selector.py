@@ -115,7 +115,7 @@ def test_what_the_gateways_see_now_counts() -> None:
     later = choose(figures={first.chosen: seen(first.chosen, breaker="open")})
     # Then another one serves
     assert later is not None
-    assert later.chosen == first.runners_up[0]
+    assert later.chosen == first.ranked[1].name
 
 
 # -- what the task looks like ----------------------------------------------------------------------------------------

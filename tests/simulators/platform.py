@@ -37,6 +37,7 @@ from starlette.types import Receive, Scope, Send
 from bus.recordings import NotRecordable
 from devskyy.supervisor.state import PlatformState
 from schemas.agent import AgentStatus
+from schemas.budget import BudgetLeft, BudgetList
 from schemas.costs import CostRow, Costs
 from schemas.errors import DeadlineExceeded, DevSkyyError, InvalidRequest, KeyReused, NotFound
 from schemas.health import Check, Health
@@ -225,6 +226,7 @@ class PlatformSimulator:
             ),
         )
         self.costs = COSTS
+        self.budgets: tuple[BudgetLeft, ...] = ()
         self.explanation = EXPLANATION
         self.heartbeat_s = 10.0
         self.seen: list[Seen] = []
@@ -360,6 +362,7 @@ class PlatformSimulator:
             ("GET", "/api/v1/tasks/{id}/recording"): self._recording,
             ("POST", "/api/v1/recordings"): self._upload,
             ("GET", "/api/v1/costs"): self._costs,
+            ("GET", "/api/v1/budgets"): self._budgets,
             ("GET", "/health/ready"): self._ready,
         }
         routes = [Route(path, self._door(answer), methods=[method]) for (method, path), answer in doors.items()]
@@ -514,6 +517,9 @@ class PlatformSimulator:
         name = hashlib.sha256(body).hexdigest()
         asked = Recording.parse(body).request.model_copy(update={"replay": name})
         return _json(Uploaded(recording=name, request=asked))
+
+    async def _budgets(self, request: Request, body: bytes) -> Response:
+        return _json(BudgetList(budgets=self.budgets))
 
     async def _costs(self, request: Request, body: bytes) -> Response:
         asked = request.query_params

@@ -4,7 +4,6 @@ from actors.gateway.providers.embedded import EmbeddedProvider
 from actors.gateway.providers.litellm import LitellmProvider
 from actors.gateway.providers.openai import OpenAIProvider
 from actors.gateway.providers.provider import Attempt, EmbedAttempt, Embedded, Heard, Provider, Served
-from actors.gateway.providers.wire import retry_after_s, wire_messages
 
 __all__ = [
     "Attempt",
@@ -16,6 +15,4 @@ __all__ = [
     "OpenAIProvider",
     "Provider",
     "Served",
-    "retry_after_s",
-    "wire_messages",
 ]

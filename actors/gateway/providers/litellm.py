@@ -189,6 +189,7 @@ def _refused(attempt: Attempt | EmbedAttempt, answer: Any) -> UpstreamError:
         reason,
         again=status in (408, 409, 425, 429) or status >= 500,
         retry_after_s=retry_after_s(answer.headers.get("retry-after") or (delay[1] if delay else None)),
+        status=status,
     )
 
 

@@ -189,7 +189,7 @@ def _refused(attempt: Attempt | EmbedAttempt, response: aiohttp.ClientResponse, 
         reason += f" {error_message({'message': json.loads(data)['error']['message']}, attempt.api_key)}"
     again = status in (408, 409, 425, 429) or status >= 500
     after_s = retry_after_s(response.headers.get("Retry-After"))
-    return UpstreamError(attempt.service, reason, again=again, retry_after_s=after_s)
+    return UpstreamError(attempt.service, reason, again=again, retry_after_s=after_s, status=status)
 
 
 def _name(error: Exception) -> str:

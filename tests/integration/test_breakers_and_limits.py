@@ -1,0 +1,178 @@
+"""Breakers, limits and hedges of a real platform, as its users see them."""
+
+import json
+import math
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import msgpack
+import openai
+import pytest
+
+from bus.client import Bus
+from bus.streams import ALERTS
+from tests.integration.providers import GATEWAYS, Providers, code
+from tests.live import until
+from tests.simulators.base import Behaviour
+
+pytestmark = pytest.mark.platform
+
+FIRST_REST_S = 2.4
+"""How long a breaker that opens for the first time rests at the longest."""
+
+
+@pytest.fixture
+async def alerts(gateways: Providers) -> AsyncIterator[Any]:
+    """What an operator is alerted of from now on: `await alerts()` gives the next."""
+    bus = await Bus(gateways.live.state.nats_url, "test").connect()
+    stream = await bus.js.subscribe("devskyy.v1.alerts.>", stream=ALERTS, ordered_consumer=True, deliver_policy="new")
+
+    async def alert() -> dict[str, Any]:
+        return dict(msgpack.unpackb((await stream.next_msg(timeout=20)).data))
+
+    yield alert
+    await bus.close()
+
+
+def said_by_command(provided: Providers, service: str) -> str:
+    """What `devskyy services` says of one, on one line."""
+    done = provided.live.cli("services", "--json")
+    assert done.returncode == 0, done.stderr
+    return json.dumps(next(row for row in json.loads(done.stdout)["services"] if row["name"] == service))
+
+
+async def test_a_service_that_keeps_failing_is_left_alone_and_used_again_when_it_answers(
+    provided: Providers, alerts: Any
+) -> None:
+    # Given a service whose provider is down
+    provided.openai.behaviour = Behaviour(fault="500")
+    # When it fails again and again
+    until(
+        lambda: code(provided.run("frail")) and provided.figures("frail")["breaker"] == "open", 30, "an open breaker"
+    )
+    # Then it is left alone: nobody asks it, and the task says why and when it may be asked again
+    opened = await alerts()
+    assert (opened["level"], opened["title"]) == (2, "frail is left alone")
+    assert "HTTP 500" in opened["detail"]
+    figures = provided.figures("frail")["figures"]
+    assert "HTTP 500" in figures["breaker_reason"]
+    assert 0 < figures["retry_after_s"] <= FIRST_REST_S
+    assert figures["errors"] == figures["calls"] >= 5
+    told = json.loads(said_by_command(provided, "frail"))
+    assert told["breaker"] in ("open", "half_open")
+    # And it is used again once it answers: one call tries it, and the breaker closes
+    provided.openai.behaviour = Behaviour()
+    until(
+        lambda: provided.run("frail")["status"] == "completed" and provided.figures("frail")["breaker"] == "closed",
+        30,
+        "a closed breaker",
+    )
+    while (closed := await alerts())["title"] != "frail answers again":
+        assert closed["title"] == "frail is left alone"
+    assert closed["level"] == 1
+
+
+def test_an_open_breaker_fails_at_once_with_the_reason_and_asks_nobody(provided: Providers) -> None:
+    # Given a service whose provider denies our key, which no other call can do better
+    provided.openai.behaviour = Behaviour(fault="401")
+    until(
+        lambda: "left alone" in provided.run("denied", timeout_s=5)["error"]["detail"], 20, "a service left alone"
+    )
+    asked = provided.calls
+    # When it is asked while both gateways leave it alone, for which each was denied once
+    def passed_over() -> dict[str, Any] | None:
+        nonlocal asked
+        asked = provided.calls
+        task = provided.run("denied", timeout_s=5)
+        return task if provided.calls == asked else None
+
+    task = until(passed_over, 20, "a task that asks nobody")
+    # Then the error says so, and is one of a service that fails, not of one that is busy
+    assert (task["status"], code(task), task["error"]["status"]) == ("failed", "no_service", 503)
+    assert "denied: left alone: HTTP 401" in task["error"]["detail"]
+    assert task["error"]["retryable"] is True
+    assert task["receipt"]["cost_usd"] == 0
+    # And the table for people says it too
+    table = " ".join(provided.live.cli("services").stdout.split())
+    assert "left alone: HTTP 401" in table or "being tried again: HTTP 401" in table
+
+
+def test_other_services_of_the_same_provider_go_on(provided: Providers) -> None:
+    assert provided.run("sim-openai")["status"] == "completed"
+
+
+def test_a_providers_own_limit_pauses_the_service_and_opens_no_breaker(provided: Providers) -> None:
+    # Given a provider that is over its limit for a minute
+    provided.openai.behaviour = Behaviour(fault="429", retry_after_s=60)
+    # When it is asked, by every gateway in the end
+    tasks = [provided.run("throttled", timeout_s=5)]
+    until(lambda: tasks.append(provided.run("throttled", timeout_s=5)) or len(tasks) > 8, 30, "some tasks")
+    # Then each is told when to come again, and the provider is left in peace
+    for task in tasks:
+        assert (code(task), task["error"]["status"]) == ("too_busy", 429), task["error"]
+        assert 40 < task["error"]["retry_after_s"] <= 60
+    seen = provided.figures("throttled")
+    assert seen["breaker"] == "closed"
+    assert 1 <= seen["figures"]["limited"] <= GATEWAYS
+
+
+def test_when_all_services_are_at_their_limits_the_error_says_when_to_come_again(provided: Providers) -> None:
+    # Given an agent whose two services take so many requests a minute, which are used up
+    served = 0
+    for _ in range(2 * GATEWAYS + 1):
+        task = provided.run(None, agent="queue", timeout_s=5)
+        served += task["status"] == "completed"
+        if task["status"] == "failed":
+            break
+    # Then the next is refused with 429, both services named, and told to come back within the minute
+    assert 2 <= served <= 2 * GATEWAYS
+    error = task["error"]
+    assert (code(task), error["status"], error["retryable"]) == ("too_busy", 429, True)
+    assert "narrow: at its limit of 2 requests a minute" in error["detail"]
+    assert "narrower: at its limit of 2 requests a minute" in error["detail"]
+    assert 0 < error["retry_after_s"] <= 61
+    assert task["receipt"]["calls"] == []
+
+    # And so does the OpenAI door, in its own words
+    def refused() -> httpx.Response | None:
+        body = {"model": "agent/queue", "messages": [{"role": "user", "content": "Name a bag"}], "timeout_s": 5}
+        reply = httpx.post(f"{provided.live.url}/v1/chat/completions", json=body, timeout=30)
+        return reply if reply.status_code != 200 else None
+
+    reply = until(refused, 20, "a refusal")
+    assert reply.status_code == 429
+    assert 1 <= int(reply.headers["retry-after"]) <= 61
+    assert set(reply.json()) == {"error"}
+    assert reply.json()["error"]["code"] == "too_busy"
+    with (
+        openai.OpenAI(base_url=f"{provided.live.url}/v1", api_key="any", max_retries=0) as client,
+        pytest.raises(openai.RateLimitError, match="at its limit of 2 requests a minute"),
+    ):
+        client.chat.completions.create(
+            model="agent/queue", messages=[{"role": "user", "content": "Name a bag"}], extra_body={"timeout_s": 5}
+        )
+    assert provided.figures("narrow")["figures"]["requests_left"] == 0
+
+
+def test_a_call_that_is_slower_than_usual_is_made_a_second_time_and_both_are_paid(provided: Providers) -> None:
+    # Given a service whose usual latency every gateway knows
+    def known() -> bool:
+        for n in range(10):
+            provided.run("hedged", f"How long is usual? {n}")
+        return bool(provided.figures("hedged")["figures"]["calls"] >= 25 * GATEWAYS)
+
+    until(known, 60, "enough latencies")
+    began = len(provided.openai.calls)
+    # When the next call hangs, and only that one
+    provided.openai.behaviour = Behaviour(fault="hang", faults_left=1)
+    task = provided.run("hedged", "Who is faster?", timeout_s=10)
+    # Then a second one answers, and the receipt holds both: the slow one was cancelled, and may have cost
+    assert task["status"] == "completed", task["error"]
+    assert len(provided.openai.calls) - began == 2
+    outrun, answered = sorted(task["receipt"]["calls"], key=lambda call: str(call["outcome"] == "answered"))
+    assert (outrun["outcome"], outrun["hedged"], outrun["cost_estimated"]) == ("outrun", False, True)
+    assert (answered["outcome"], answered["hedged"], answered["cost_estimated"]) == ("answered", True, False)
+    assert outrun["cost_usd"] > 0
+    assert task["receipt"]["cost_usd"] == pytest.approx(math.fsum([outrun["cost_usd"], answered["cost_usd"]]))
+    provided.openai.wait_until(lambda: provided.openai.open == 0, 10)
