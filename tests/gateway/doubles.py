@@ -1,12 +1,15 @@
 """A journal in memory, providers that follow a script, and the question that most tests ask."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 from actors.catalogue import Catalogue, load
 from actors.gateway.breaker import Change
 from actors.gateway.gateway import Gateway
+from actors.gateway.limits import Clock
 from actors.gateway.providers import Attempt, EmbedAttempt, Embedded, Heard, Provider, Served
 from actors.gateway.purse import Purse
 from actors.gateway.steadiness import Steadiness
@@ -18,6 +21,7 @@ from bus.subjects import CallJournal
 from schemas.budget import Budgets
 from schemas.completion import Complete, Completion
 from schemas.errors import UpstreamError
+from schemas.message import now
 from schemas.service import ServiceSpec
 from tests.gateway.purses import MemoryPurse, Shelf
 from tests.gateway.questions import ask
@@ -135,13 +139,14 @@ def broken(reason: str = "the connection broke", again: bool = False) -> Upstrea
 
 
 class MemoryCache:
-    """Keeps every answer."""
+    """Keeps every answer, and gives none that is too old."""
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str, str, str], Cached] = {}
 
     async def get(self, tenant: str, service: str, model: str, question: str, max_age_s: float) -> Cached | None:
-        return self.kept.get((tenant, service, model, question))
+        kept = self.kept.get((tenant, service, model, question))
+        return kept if kept is not None and now() - kept.stored_at <= timedelta(seconds=max_age_s) else None
 
     async def put(self, tenant: str, service: str, model: str, question: str, cached: Cached, keep_s: float) -> None:
         self.kept[tenant, service, model, question] = cached
@@ -157,6 +162,7 @@ class Bench:
         name: str = "gateway-a",
         shelf: Shelf | None = None,
         budgets: Budgets | None = None,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.catalogue = catalogue
         self.journal = journal or MemoryJournal()
@@ -178,7 +184,7 @@ class Bench:
             provider_of=self._provider_of,
             works=self._is_alive,
             purse=self.purse,
-            steadiness=Steadiness(name, changed=lambda service, _, change: self.changes.append((service, change))),
+            steadiness=Steadiness(name, changed=self._changed, clock=clock),
             cache=self.cache,
             recordings=self,
             told=lambda _, attempt, offset, piece: self.told.append((attempt, offset, piece)),
@@ -193,8 +199,12 @@ class Bench:
         return self.recordings[ask.step]
 
     async def recorded(self) -> None:
-        """Return once every answer that was given is in the journal, or was refused there."""
-        await asyncio.gather(*self._records)
+        """Return once every answer that was given is in the journal, or was refused there, and the purse knows."""
+        await asyncio.gather(*self._records, return_exceptions=True)
+        await self.purse.drain()
+
+    def _changed(self, service: str, model: str, change: Change) -> None:
+        self.changes.append((service, change))
 
     def plays(self, **scripts: Script) -> "Bench":
         self.scripts |= scripts

@@ -1,6 +1,5 @@
 """Breakers, limits and hedges of a real platform, as its users see them."""
 
-import json
 import math
 from collections.abc import AsyncIterator
 from typing import Any
@@ -35,11 +34,9 @@ async def alerts(gateways: Providers) -> AsyncIterator[Any]:
     await bus.close()
 
 
-def said_by_command(provided: Providers, service: str) -> str:
-    """What `devskyy services` says of one, on one line."""
-    done = provided.live.cli("services", "--json")
-    assert done.returncode == 0, done.stderr
-    return json.dumps(next(row for row in json.loads(done.stdout)["services"] if row["name"] == service))
+def said_by_command(provided: Providers, service: str) -> dict[str, Any]:
+    """What `devskyy services` says of one."""
+    return next(dict(row) for row in provided.live.json("services")["services"] if row["name"] == service)
 
 
 async def test_a_service_that_keeps_failing_is_left_alone_and_used_again_when_it_answers(
@@ -57,10 +54,9 @@ async def test_a_service_that_keeps_failing_is_left_alone_and_used_again_when_it
     assert "HTTP 500" in opened["detail"]
     figures = provided.figures("frail")["figures"]
     assert "HTTP 500" in figures["breaker_reason"]
-    assert 0 < figures["retry_after_s"] <= FIRST_REST_S
+    assert figures["retry_after_s"] is None or 0 < figures["retry_after_s"] <= FIRST_REST_S  # None: the other gateway
     assert figures["errors"] == figures["calls"] >= 5
-    told = json.loads(said_by_command(provided, "frail"))
-    assert told["breaker"] in ("open", "half_open")
+    assert said_by_command(provided, "frail")["breaker"] in ("open", "half_open")
     # And it is used again once it answers: one call tries it, and the breaker closes
     provided.openai.behaviour = Behaviour()
     until(
@@ -73,7 +69,9 @@ async def test_a_service_that_keeps_failing_is_left_alone_and_used_again_when_it
     assert closed["level"] == 1
 
 
-def test_an_open_breaker_fails_at_once_with_the_reason_and_asks_nobody(provided: Providers) -> None:
+def test_an_open_breaker_fails_at_once_with_the_reason_and_asks_nobody(
+    provided: Providers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Given a service whose provider denies our key, which no other call can do better
     provided.openai.behaviour = Behaviour(fault="401")
     until(
@@ -94,8 +92,9 @@ def test_an_open_breaker_fails_at_once_with_the_reason_and_asks_nobody(provided:
     assert task["error"]["retryable"] is True
     assert task["receipt"]["cost_usd"] == 0
     # And the table for people says it too
-    table = " ".join(provided.live.cli("services").stdout.split())
-    assert "left alone: HTTP 401" in table or "being tried again: HTTP 401" in table
+    monkeypatch.setenv("COLUMNS", "400")
+    row = next(line for line in provided.live.cli("services").stdout.splitlines() if line.startswith("denied "))
+    assert "left alone: HTTP 401" in row or "being tried again: HTTP 401" in row
 
 
 def test_other_services_of_the_same_provider_go_on(provided: Providers) -> None:
@@ -160,7 +159,7 @@ def test_a_call_that_is_slower_than_usual_is_made_a_second_time_and_both_are_pai
     def known() -> bool:
         for n in range(10):
             provided.run("hedged", f"How long is usual? {n}")
-        return bool(provided.figures("hedged")["figures"]["calls"] >= 25 * GATEWAYS)
+        return bool(((provided.figures("hedged")["figures"] or {}).get("calls") or 0) >= 30 * GATEWAYS)
 
     until(known, 60, "enough latencies")
     began = len(provided.openai.calls)

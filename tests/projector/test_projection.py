@@ -128,6 +128,7 @@ def expected(events: list[TaskEvent]) -> dict[str, Any]:
         "task": task.model_dump(mode="json") if task.ended else None,
         "premium_cost_usd": 2.0 if task.ended else None,
         "finished_day": NOON.date() if task.ended else None,
+        "replayed": False,
     }
 
 
