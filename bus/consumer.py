@@ -1,7 +1,8 @@
 """Work from a durable pull consumer: bounded concurrency, heartbeats, bounded deliveries, dead letters.
 
 Messages are asked for ahead, as many as there is room for, so that the next one is on its way while others are worked
-on; nats-py's `fetch` asks twice for each batch, and only once the last has been taken.
+on; nats-py's `fetch` asks twice for each batch, and only once the last has been taken. Where they may be late, they are
+asked for in batches instead, which costs the broker and the reader a fraction of it.
 """
 
 import asyncio
@@ -22,7 +23,9 @@ ASK_S = 2.0
 AHEAD = 64
 """Messages asked for ahead at most, where each is handled by itself."""
 TOGETHER = 512
-"""Messages asked for ahead, and handled as one batch, at most."""
+"""Messages of one batch, at most."""
+BATCH_S = 1.0
+"""How long a batch that the server has begun to send may take."""
 
 Handle = Callable[[Msg], Awaitable[None]]
 HandleAll = Callable[[list[Msg]], Awaitable[None]]
@@ -54,15 +57,13 @@ class Puller:
         together: HandleAll | None = None,
         gather_s: float = 0.0,
     ) -> None:
-        """With `together`, what has come within `gather_s` seconds is handled as one batch, in the order in which it
-        came. Where that fails, or a message comes again, each is handled by itself."""
+        """With `together`, what there is every `gather_s` seconds is handled as one batch, in the order it came in.
+        Where that fails, or a message comes again, each is handled by itself."""
         self._bus, self._consumer, self._handle = bus, consumer, handle
         self._room = asyncio.Semaphore(concurrency)
         self._concurrency = concurrency
         self._max_deliveries, self._give_up, self._outlasts_outages = max_deliveries, give_up, outlasts_outages
         self._together, self._gather_s = together, gather_s
-        self._ahead = AHEAD if together is None else TOGETHER
-        self._gathered: list[Msg] = []
         self._running: set[asyncio.Task[None]] = set()
         self._asked = 0
         """Messages that the server still owes."""
@@ -78,7 +79,7 @@ class Puller:
         """Pull until `stop`; whatever the connection does, it goes on."""
         while not self._stopping:
             try:
-                await self._flow()
+                await (self._flow() if self._together is None else self._batches(self._together))
             except (nats.errors.Error, TimeoutError) as error:
                 log.warning("pulling failed; trying again", consumer=self._consumer.name, error=repr(error))
                 await asyncio.sleep(0.3)
@@ -93,17 +94,15 @@ class Puller:
     async def _flow(self) -> None:
         """Ask for more whenever half of what may be asked for ahead has come."""
         client, loop = self._bus.client, asyncio.get_running_loop()
-        ask = f"$JS.API.CONSUMER.MSG.NEXT.{self._consumer.stream}.{self._consumer.name}"
         inbox = client.new_inbox()
         self._asked, self._heard_at = 0, loop.time()
         subscription = await client.subscribe(inbox, cb=self._on_message)
         try:
             while not self._stopping:
-                free = min(self._ahead, self._concurrency - len(self._running) - len(self._gathered)) - self._asked
-                if free > 0 and self._asked <= self._ahead // 2:
+                free = min(AHEAD, self._concurrency - len(self._running)) - self._asked
+                if free > 0 and self._asked <= AHEAD // 2:
                     self._asked += free
-                    request = {"batch": free, "expires": int(ASK_S * 1e9)}
-                    await client.publish(ask, json.dumps(request).encode(), reply=inbox)
+                    await self._ask(inbox, batch=free, expires=int(ASK_S * 1e9))
                 self._wake.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), ASK_S)
@@ -123,13 +122,8 @@ class Puller:
         if self._stopping:
             await msg.nak()  # it came while `stop` was called; somebody else takes it at once
             return
-        if self._together is not None and msg.metadata.num_delivered == 1:
-            self._gathered.append(msg)
-            if len(self._gathered) == 1:
-                self._spawn(self._work_together())
-        else:
-            self._spawn(self._work(msg))
-        if self._asked <= self._ahead // 2:
+        self._spawn(self._work(msg))
+        if self._asked <= AHEAD // 2:
             self._wake.set()
 
     async def _on_status(self, status: str, msg: Msg) -> None:
@@ -143,34 +137,87 @@ class Puller:
             await asyncio.sleep(0.3)
         self._wake.set()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=self._consumer.name)
         self._running.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        if self._asked <= self._ahead // 2:
+        if self._asked <= AHEAD // 2:
             self._wake.set()
 
-    async def _work_together(self) -> None:
-        """Handle what comes within a moment as one batch; that failing, each message by itself."""
-        assert self._together is not None
-        await asyncio.sleep(self._gather_s)
-        batch, self._gathered = self._gathered, []
-        beating = asyncio.create_task(self._beat(*batch))
+    async def _ask(self, inbox: str, **wanted: int | bool) -> None:
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._consumer.stream}.{self._consumer.name}"
+        await self._bus.client.publish(subject, json.dumps(wanted).encode(), reply=inbox)
+
+    # -- batches -----------------------------------------------------------------------------------------------
+
+    async def _batches(self, together: HandleAll) -> None:
+        """Wait for a first message; from then on take what there is every `gather_s` seconds, till there is nothing."""
+        client = self._bus.client
+        inbox, coming = client.new_inbox(), asyncio.Queue[Msg]()
+        subscription = await client.subscribe(inbox, cb=coming.put)
         try:
-            await self._together(batch)
+            while not self._stopping:
+                await self._ask(inbox, batch=1, expires=int(ASK_S * 1e9))
+                batch = await self._batch(coming, 1, 2 * ASK_S)
+                while batch:
+                    if self._stopping:
+                        for msg in batch:
+                            await msg.nak()  # it came while `stop` was called; somebody else takes it at once
+                        break
+                    await asyncio.shield(self._spawn(self._work_together(together, batch)))
+                    await asyncio.sleep(self._gather_s)
+                    await self._ask(inbox, batch=TOGETHER, no_wait=True)
+                    batch = await self._batch(coming, TOGETHER, BATCH_S)
+        finally:
+            with contextlib.suppress(Exception):
+                await subscription.unsubscribe()
+
+    async def _batch(self, coming: "asyncio.Queue[Msg]", size: int, patience_s: float) -> list[Msg]:
+        """What the server sends for one request: so many, or all that it has."""
+        batch: list[Msg] = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                while len(batch) < size:
+                    msg = await coming.get()
+                    status = (msg.headers or {}).get("Status")
+                    if status is None:
+                        batch.append(msg)
+                        if msg.metadata.num_pending == 0:
+                            break
+                    elif status != "100":
+                        if status not in ("404", "408"):
+                            log.warning("pulling was refused", consumer=self._consumer.name, headers=msg.headers)
+                            await asyncio.sleep(0.3)
+                        break
+        return batch
+
+    async def _work_together(self, together: HandleAll, batch: list[Msg]) -> None:
+        """Handle messages as one batch; that failing, each by itself, and so what was delivered before."""
+        fresh = [msg for msg in batch if msg.metadata.num_delivered == 1]
+        for msg in batch:
+            if msg.metadata.num_delivered > 1:
+                self._spawn(self._work(msg))
+        if not fresh:
+            return
+        beating = asyncio.create_task(self._beat(*fresh))
+        try:
+            await together(fresh)
         except Exception as error:
             log.info("a batch failed; handling each by itself", consumer=self._consumer.name, error=repr(error))
-            for msg in batch:
+            for msg in fresh:
                 self._spawn(self._work(msg))
             return
         finally:
             beating.cancel()
-        for msg in batch:
+        for msg in fresh:
             with contextlib.suppress(nats.errors.Error):
                 await msg.ack()
+
+    # -- one message -------------------------------------------------------------------------------------------
 
     async def _work(self, msg: Msg) -> None:
         async with self._room:

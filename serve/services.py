@@ -22,9 +22,8 @@ router = APIRouter(prefix="/api/v1/services", tags=["platform"])
     responses=documented(
         {
             400: "The body is no JSON",
-            404: "No such agent or service",
             413: "Too large",
-            422: "A field breaks a rule",
+            422: "A field breaks a rule, or names an agent or a service that is not there",
         }
     ),
 )

@@ -29,7 +29,7 @@ _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+(?:\.\d+)?)\"?", re.IGNORECAS
 PROBLEMS = documented(
     {
         400: "The body is no JSON",
-        404: "No such task; or no such agent or service as the task names",
+        404: "No such task",
         413: "Too large",
         422: "A field breaks a rule, or the idempotency key belongs to another body",
         503: "Not now; see Retry-After",

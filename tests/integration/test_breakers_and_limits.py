@@ -92,6 +92,7 @@ def test_an_open_breaker_fails_at_once_with_the_reason_and_asks_nobody(
     assert task["error"]["retryable"] is True
     assert task["receipt"]["cost_usd"] == 0
     # And the table for people says it too
+    until(lambda: provided.figures("denied")["breaker"] in ("open", "half_open"), 10, "what its gateway says of it")
     monkeypatch.setenv("COLUMNS", "400")
     row = next(line for line in provided.live.cli("services").stdout.splitlines() if line.startswith("denied "))
     assert "left alone: HTTP 401" in row or "being tried again: HTTP 401" in row

@@ -4,7 +4,6 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from actors.selection import LatestFigures
 from schemas.selection import Explanation
 from tests.selection.doubles import said, seen
 from tests.serve.conftest import problem
@@ -35,8 +34,7 @@ async def test_the_choice_for_a_task_is_explained(http: httpx.AsyncClient) -> No
 
 async def test_what_the_gateways_see_now_is_part_of_it(http: httpx.AsyncClient, app: FastAPI) -> None:
     # Given a replica that hears the gateways
-    app.state.figures = LatestFigures()
-    app.state.figures.heard(said(seen("groq", p50_ms=321.0)))
+    app.state.directory.figures.heard(said(seen("groq", p50_ms=321.0)))
     # When a choice is explained, Then it is with what they say
     found = Explanation.model_validate_json((await http.post(DOOR, json={"prompt": "Hi."})).content)
     assert next(each.latency_ms for each in found.candidates if each.service == "groq") == 321.0

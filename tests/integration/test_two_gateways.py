@@ -1,0 +1,82 @@
+"""A gateway is killed while calls with budgets run: every budget holds, every task ends, and the costs add up."""
+
+import math
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.providers import DAY_USD, GATEWAYS, Providers, code, spent
+from tests.live import until
+from tests.simulators.base import Behaviour
+
+pytestmark = [pytest.mark.platform, pytest.mark.timeout(240)]
+
+TASKS = 24
+TREE_USD = 0.01
+
+
+def gateways(provided: Providers) -> list[str]:
+    """Those that answer."""
+    checks = httpx.get(f"{provided.live.url}/health/ready", timeout=10).json()["checks"]
+    return [check["name"] for check in checks if check["name"].startswith("gateway-") and check["ok"]]
+
+
+def test_two_gateways_share_the_work(provided: Providers) -> None:
+    assert gateways(provided) == [f"gateway-{n}" for n in range(GATEWAYS)]
+
+
+def test_a_gateway_that_is_killed_takes_no_money_with_it(provided: Providers) -> None:
+    """Half of the tasks share a service whose budget for the day is too small for all; the others have one each."""
+    # Given tasks with budgets whose provider takes its time
+    provided.openai.behaviour = Behaviour(answer="A bag.", prompt_tokens=50, completion_tokens=100, latency_s=1.5)
+    began = len(provided.openai.calls)
+    key = f"budget {time.time_ns()}"
+
+    def run(n: int) -> dict[str, Any]:
+        service = "shared" if n % 2 else "sim-openai"
+        return provided.run(service, f"{key}-{n}-", wait_s=120, max_cost_usd=TREE_USD, max_tokens=100, timeout_s=100)
+
+    with ThreadPoolExecutor(TASKS) as pool:
+        running = [pool.submit(run, n) for n in range(TASKS)]
+        until(lambda: provided.openai.open >= TASKS // 2, 30, "calls under way")
+        # When one of the gateways is killed
+        provided.live.process("ray::GatewayActor").kill()
+        tasks = [each.result() for each in running]
+    # Then every task has ended, and only what the shared budget could not pay was refused
+    for n, task in enumerate(tasks):
+        assert task["status"] == "completed" or (n % 2 and code(task) == "budget_exceeded"), task["error"]
+    # And each tree has kept within its own budget, what is in doubt included
+    calls = [call for task in tasks for call in task["receipt"]["calls"]]
+    assert all(spent(task) <= TREE_USD for task in tasks)
+    assert any(call["in_doubt"] for call in calls), "the gateway that was killed had no call under way"
+    assert all(call["cost_usd"] > 0 and call["cost_estimated"] for call in calls if call["in_doubt"])
+    # And all together within the budget of the service
+    shared = [call["cost_usd"] for call in calls if call["service"] == "shared"]
+    assert 0 < math.fsum(shared) <= DAY_USD
+    # And no call was made that stands in no receipt
+    made = [call for call in provided.openai.calls[began:] if key in str(call.body)]
+    assert len(made) <= len(calls)
+
+    # And the ledger says what the receipts say
+    def rows() -> dict[str, dict[str, Any]] | None:
+        found = httpx.get(f"{provided.live.url}/api/v1/costs", params={"by": "task"}, timeout=10).json()
+        by_task = {row["key"]: row for row in found["rows"]}
+        paid = {task["task_id"] for task in tasks if task["receipt"]["calls"]}
+        return by_task if paid <= set(by_task) else None
+
+    ledger = until(rows, 30, "every task in the ledger")
+    for task in tasks:
+        if task["receipt"]["calls"]:
+            assert ledger[task["task_id"]]["spent_usd"] == pytest.approx(spent(task)), task
+    # And the gateway is back
+    until(lambda: len(gateways(provided)) == GATEWAYS, 60, "both gateways")
+
+
+def test_what_the_killed_gateway_had_reserved_is_given_back_or_charged(provided: Providers) -> None:
+    """The budget of the day is wide: what it still has room for shows only whether anything is stuck at all."""
+    until(provided.live.ready, 60, "a platform that is ready again")
+    tasks = [provided.run(f"sim-{wire}", max_cost_usd=0.01) for wire in provided.sims]
+    assert [task["status"] for task in tasks] == ["completed"] * len(tasks)
