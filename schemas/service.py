@@ -75,8 +75,8 @@ class ServiceSpec(Strict):
     @classmethod
     def _twice_is_harmless(cls, hedge: bool, info: ValidationInfo) -> bool:
         kind = info.data.get("kind", "chat")
-        if hedge and kind not in ("chat", "embeddings"):
-            raise ValueError(f"must be false for kind {kind}: what is made twice there is paid or done twice")
+        if hedge and kind != "chat":
+            raise ValueError(f"must be false for kind {kind}: only chat is hedged")
         return hedge
 
     @field_validator("capabilities")

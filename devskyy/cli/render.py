@@ -91,7 +91,7 @@ def receipt(task: Task, paid: Receipt, min_quality: float | None = None) -> Rend
 
 
 def _call_row(call: Call) -> tuple[str, ...]:
-    marks = [mark for mark in ("cached", "replayed", "in_doubt") if getattr(call, mark)]
+    marks = [mark for mark in ("cached", "replayed", "in_doubt", "hedged", "overrun") if getattr(call, mark)]
     if call.outcome not in ("answered", *marks):
         marks.append(call.outcome)
     service = f"{call.service} ({', '.join(marks).replace('_', ' ')})" if marks else call.service
@@ -113,6 +113,8 @@ def _facts(task: Task, paid: Receipt, min_quality: float | None) -> Iterable[tup
         yield "shape", f"{task.tier}, {task.shape}; {paid.agents} agent{'s' if paid.agents != 1 else ''}"
     passed = dict.fromkeys(reason for call in paid.calls for reason in call.fallback_from)
     yield from (("passed over", reason) for reason in passed)
+    yield from (("tried again", f"{call.service}: {reason}") for call in paid.calls for reason in call.retries)
+    yield from (("failed", f"{call.service}: {call.reason}") for call in paid.calls if call.reason is not None)
     if quality := _quality(task, min_quality):
         yield "quality", quality
     if any(call.replayed for call in paid.calls):

@@ -105,7 +105,7 @@ def test_the_error_is_one_line_that_names_file_key_and_rule(refused: Refused) ->
         (
             SERVICE % "kind: image, hedge: true",
             "services.my-model.hedge",
-            "must be false for kind image: what is made twice there is paid or done twice",
+            "must be false for kind image: only chat is hedged",
         ),
         (SERVICE % "limits: {rpm: true}", "services.my-model.limits.rpm", "must be a number, not true or false"),
         (SERVICE % "limits: {rpm: 0}", "services.my-model.limits.rpm", "must be greater than 0"),

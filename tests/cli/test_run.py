@@ -54,6 +54,19 @@ def test_json_is_one_document_with_the_whole_task(devskyy: Command, platform: Pl
     assert "running: simple, direct: writing" in ran.err
 
 
+def test_what_went_wrong_on_the_way_stands_in_the_receipt(devskyy: Command, platform: PlatformSimulator) -> None:
+    # Given a call that failed and may have cost, and one that served after a free failure, dearer than allowed
+    failed = CALL.model_copy(update={"outcome": "failed", "reason": "the connection broke"})
+    served = CALL.model_copy(update={"retries": ("HTTP 503",), "overrun": True})
+    platform.scripts["hello"] = Script(receipt=Receipt.of((failed, served), wall_ms=1))
+    # When the task is shown
+    out = devskyy("run", "hello").out
+    # Then it tells both, and the overrun
+    assert "local: HTTP 503" in out
+    assert "local: the connection broke" in out
+    assert "overrun" in out
+
+
 def test_unknown_is_said_with_its_reason(devskyy: Command, platform: PlatformSimulator) -> None:
     # Given a service whose price nobody knows
     call = CALL.model_copy(

