@@ -100,7 +100,7 @@ class Cache:
         """The service's last answer to the question, if it is no older than `max_age_s`; else, or unknown: None.
 
         Args:
-            model: the service's model string; an answer of another model is another answer.
+            model: what answers, as `ServiceSpec.identity` says it: another model, or another server, answers otherwise.
             question: see `journal.question_of`.
         """
         subject = str(_subject(tenant, service, model, question))

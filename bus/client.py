@@ -147,6 +147,7 @@ class Bus:
         self._in_flight = _InFlight()
         self._running: set[asyncio.Task[None]] = set()
         self._services: list[Service] = []
+        self._when_reconnected: list[Callable[[], Coroutine[None, None, None]]] = []
         self._draining = False
         self._last_error: Exception | None = None
         self.connected_at = now()
@@ -230,14 +231,21 @@ class Bus:
         for service in self._services:
             with contextlib.suppress(nats.errors.Error):
                 await service.stop()
-        if self._running:
-            await asyncio.wait(self._running, timeout=grace_s)
+        give_up = asyncio.get_running_loop().time() + grace_s
+        # What ends may leave something behind, as an answer its record.
+        while self._running and (left_s := give_up - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(self._running, timeout=left_s)
+            await asyncio.sleep(0)
         with contextlib.suppress(Exception):
             await self._nc.flush(timeout=1)
         with contextlib.suppress(Exception):
             await self._nc.close()
 
     # -- asking ------------------------------------------------------------------------------------------------
+
+    def when_reconnected(self, catch_up: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Run this after every reconnect: for whoever must know what was published while nothing was heard."""
+        self._when_reconnected.append(catch_up)
 
     def keep(self, work: asyncio.Task[None]) -> None:
         """Have `close` wait for some work as it does for requests."""
@@ -551,6 +559,8 @@ class Bus:
 
     async def _on_reconnected(self) -> None:
         self.connected_at = now()
+        for catch_up in self._when_reconnected:
+            self.keep(asyncio.create_task(catch_up()))
         log.info("nats reconnected")
 
     async def _on_closed(self) -> None:

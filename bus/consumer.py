@@ -170,14 +170,22 @@ class Puller:
                         break
                     await asyncio.shield(self._spawn(self._work_together(together, batch)))
                     await asyncio.sleep(self._gather_s)
+                    await self._room_for_more()
                     await self._ask(inbox, batch=TOGETHER, no_wait=True)
                     batch = await self._batch(coming, TOGETHER, BATCH_S)
         finally:
             with contextlib.suppress(Exception):
                 await subscription.unsubscribe()
 
+    async def _room_for_more(self) -> None:
+        """Where many are handled by themselves, because a batch failed, further ones would only pile up."""
+        while len(self._running) >= self._concurrency and not self._stopping:
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), ASK_S)
+
     async def _batch(self, coming: "asyncio.Queue[Msg]", size: int, patience_s: float) -> list[Msg]:
-        """What the server sends for one request: so many, or all that it has."""
+        """What the server sends for one request: so many, or all that it has and then the word that this was all."""
         batch: list[Msg] = []
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
@@ -186,8 +194,6 @@ class Puller:
                     status = (msg.headers or {}).get("Status")
                     if status is None:
                         batch.append(msg)
-                        if msg.metadata.num_pending == 0:
-                            break
                     elif status != "100":
                         if status not in ("404", "408"):
                             log.warning("pulling was refused", consumer=self._consumer.name, headers=msg.headers)
@@ -220,13 +226,11 @@ class Puller:
     # -- one message -------------------------------------------------------------------------------------------
 
     async def _work(self, msg: Msg) -> None:
-        async with self._room:
-            await self._work_in_room(msg)
-
-    async def _work_in_room(self, msg: Msg) -> None:
+        # It beats while it waits for room too: else it would come again and wait a second time.
         beating = asyncio.create_task(self._beat(msg))
         try:
-            await self._attempt(msg)
+            async with self._room:
+                await self._attempt(msg)
             await msg.ack()
         except Fenced as error:
             log.info("fenced", error=str(error))

@@ -21,6 +21,7 @@ class Endings:
         self._bus = bus
         self._waiting: dict[str, set[asyncio.Future[Msg]]] = {}
         self._listening: asyncio.Future[None] | None = None
+        self._unheard = sorted(TERMINAL)
 
     async def listen(self) -> None:
         """Return once every ending from now on is heard.
@@ -37,8 +38,9 @@ class Endings:
             raise
 
     async def _listen(self) -> None:
-        for event in sorted(TERMINAL):
-            await self._bus.client.subscribe(TaskEvents.pattern(event=event), cb=self._on_ending)
+        while self._unheard:
+            await self._bus.client.subscribe(TaskEvents.pattern(event=self._unheard[-1]), cb=self._on_ending)
+            self._unheard.pop()
         await self._bus.settle()
 
     @contextlib.contextmanager

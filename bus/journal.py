@@ -21,9 +21,9 @@ from bus.client import Bus
 from bus.codec import decode, encode
 from bus.streams import CALLS
 from bus.subjects import CallJournal
-from bus.tasklog import WRONG_LAST_SEQUENCE
+from bus.tasklog import NO_ROOM, WRONG_LAST_SEQUENCE
 from schemas.completion import Complete, Completion
-from schemas.errors import BusUnavailable, DevSkyyError
+from schemas.errors import BusUnavailable, DevSkyyError, StorageFull
 from schemas.message import Message, Moment
 from schemas.receipt import Call
 
@@ -83,6 +83,17 @@ class Kept:
     entry: Entry | None
 
 
+@dataclass(frozen=True)
+class Spending:
+    """What the journal knows of a task's calls."""
+
+    calls: tuple[Call, ...] = ()
+    known: bool = True
+    """Whether it has any entry of the task."""
+    under_way: int = 0
+    """Attempts whose end is not recorded yet."""
+
+
 _QUESTION = {"agent", "messages", "temperature", "max_tokens", "json_schema", "tools", "tool_choice"}
 """What determines an answer; whose question it is, who may answer it, how soon and how dearly, does not."""
 
@@ -138,6 +149,7 @@ class Journal:
 
         Raises:
             Overtaken: somebody else wrote.
+            StorageFull: it was not written, and trying again will not help soon.
             BusUnavailable: whether it was written is unknown; read before calling a provider.
         """
         headers = {"Nats-Expected-Last-Subject-Sequence": str(expected)}
@@ -150,6 +162,8 @@ class Journal:
                 if kept.entry == entry:
                     return kept.seq  # our own write, its acknowledgement lost
                 raise Overtaken(str(key)) from None
+            if error.err_code in NO_ROOM:
+                raise StorageFull(f"JetStream has no room for the journal of calls ({error.description})") from error
             raise BusUnavailable(f"the call journal was not written: {error!r}") from error
         except (nats.errors.Error, TimeoutError) as error:
             kept = await self.read(key)
@@ -157,18 +171,25 @@ class Journal:
                 return kept.seq
             raise BusUnavailable(f"the call journal was not written: {error!r}") from error
 
-    async def calls_of(self, tenant: str, task_id: str) -> tuple[Call, ...]:
-        """Every attempt of a task that was or may have been charged; one still open stands at its reservation.
+    async def spending_of(self, tenant: str, task_id: str) -> Spending:
+        """Every attempt of a task that was or may have been charged; one still under way stands at its reservation.
 
         Raises:
             BusUnavailable: the stream did not answer.
         """
         found: list[Call] = []
+        known, under_way = False, 0
         async with contextlib.aclosing(self.entries_of(tenant, task_id)) as entries:
             async for _, entry in entries:
+                known = True
+                under_way += len(entry.open)
                 found.extend(entry.calls)
                 found.extend(in_doubt(call) for call in entry.open)
-        return tuple(found)
+        return Spending(tuple(found), known, under_way)
+
+    async def calls_of(self, tenant: str, task_id: str) -> tuple[Call, ...]:
+        """The calls of `spending_of`."""
+        return (await self.spending_of(tenant, task_id)).calls
 
     async def entries_of(self, tenant: str, task_id: str) -> AsyncGenerator[tuple[CallJournal, Entry], None]:
         """Every entry of a task, in the order in which they were last written.

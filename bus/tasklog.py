@@ -41,7 +41,7 @@ from schemas.projection import project
 from schemas.task import BUILT_TIERS, MAX_INPUT_BYTES, MAX_PROMPT_BYTES, Task, TaskRequest
 
 WRONG_LAST_SEQUENCE = 10071
-_NO_ROOM = {10023, 10028, 10047, 10077}
+NO_ROOM = {10023, 10028, 10047, 10077}
 """JetStream's codes for: insufficient resources, storage resources exceeded, stream limits reached."""
 FULL_AT_PERCENT = 85
 """Of the stream's bytes; what is above is for the further events of tasks that were accepted."""
@@ -392,7 +392,7 @@ class TaskLog:
             except APIError as error:
                 if error.err_code == WRONG_LAST_SEQUENCE:
                     return await self._mine_or_raise(event)
-                if error.err_code in _NO_ROOM:
+                if error.err_code in NO_ROOM:
                     if "maximum bytes" in (error.description or ""):
                         raise _log_full() from error
                     raise StorageFull(

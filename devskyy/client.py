@@ -43,7 +43,8 @@ class _Base:
     ) -> None:
         """
         Args:
-            base_url: left out: `DEVSKYY_URL`, or the platform that runs in `DEVSKYY_HOME`, or http://127.0.0.1:8000.
+            base_url: left out: `DEVSKYY_URL`, or the platform of `DEVSKYY_HOME`, or where `DEVSKYY_HTTP_HOST` and
+                `DEVSKYY_HTTP_PORT` say (http://127.0.0.1:8000).
             api_key: left out: `DEVSKYY_API_KEY`. Sent as a bearer token.
             timeout_s: the longest silence of the platform within one request.
             retries: how often a request is repeated when the connection fails or the platform says "not now". A task

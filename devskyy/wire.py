@@ -32,7 +32,6 @@ from schemas.task import DEFAULT_TIMEOUT_S, Input, Links, Status, Task, TaskAcce
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_S = 5.0
 
 NOT_NOW = frozenset({429, 502, 503, 504})
@@ -384,7 +383,10 @@ def retry_after_s(header: str | None) -> float | None:
 
 
 def platform_url(given: str | None) -> str:
-    """The address that was given, or `DEVSKYY_URL`, or the platform that runs in this user's home, or the usual port.
+    """The address that was given, or `DEVSKYY_URL`, or that of this user's own platform.
+
+    Its own is the one of this home. While none runs there, and no other was named by host and port, that is where the
+    last one was that went without a word: at the usual port another home's platform may listen.
 
     Raises:
         ConfigError: it is no HTTP address, or the environment cannot be used.
@@ -396,8 +398,18 @@ def platform_url(given: str | None) -> str:
     from devskyy.supervisor.state import read_state
     from schemas.settings import Settings
 
-    state = read_state(Settings.from_environment().home)
-    return state.http if state is not None and state.alive else DEFAULT_URL
+    settings = Settings.from_environment()
+    state = read_state(settings.home)
+    placed = not settings.model_fields_set.isdisjoint(("http_host", "http_port"))
+    if state is not None and (state.alive or not placed):
+        return state.http
+    return _address(settings.http_host, settings.http_port)
+
+
+def _address(host: str, port: int) -> str:
+    """Where a platform that listens there is reached from this machine."""
+    own = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{own}]:{port}" if ":" in own else f"http://{own}:{port}"
 
 
 def _checked_url(url: str, name: str) -> str:

@@ -1,6 +1,29 @@
 """How good an answer is, on five metrics."""
 
+from typing import Literal
+
+from pydantic import Field
+
 from schemas.message import Message
+
+Means = Literal["checks", "embeddings", "judge"]
+"""By what a score came about: rules that look, vectors that compare, or a language model that was asked."""
+
+
+class Evidence(Message):
+    """One thing that a score rests on."""
+
+    check: str
+    """The rule's name, `arithmetic` for one."""
+    text: str
+    severity: float | None = Field(default=None, ge=0, le=1)
+    """How bad it is, a fraction; absent for what speaks for the answer or only measures it."""
+    quote: str | None = None
+    start: int | None = None
+    """The first character of the place in the answer; absent where something is missing."""
+    end: int | None = None
+    proposal: str | None = None
+    """What would mend it."""
 
 
 class Quality(Message):
@@ -15,6 +38,10 @@ class Quality(Message):
     met: bool | None = None
     """Whether `overall` reached the `min_quality` asked for; `null` when nothing was asked or nothing is known."""
     reasons: dict[str, str] = {}
+    evidence: dict[str, tuple[Evidence, ...]] = {}
+    """By metric what its score rests on, the worst first."""
+    means: dict[str, tuple[Means, ...]] = {}
+    """By metric how its score came about."""
 
 
 def unmeasured(reason: str) -> Quality:

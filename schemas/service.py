@@ -1,5 +1,6 @@
 """Services: what can serve a call, at what price, under what limits."""
 
+from itertools import pairwise
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -24,13 +25,36 @@ USUAL_TIMEOUT_S: dict[ServiceKind, float] = {
 """Seconds that one attempt may take where its service's entry states none."""
 
 
+class PriceTier(Strict):
+    """What a long call costs: US dollars for a million tokens, every token of it, not only those over the line."""
+
+    tokens: int = Field(gt=0)
+    """Reached by prompts of more tokens than this."""
+    input_per_mtok: float = Field(ge=0, allow_inf_nan=False)
+    output_per_mtok: float = Field(ge=0, allow_inf_nan=False)
+
+
 class Price(Strict):
     """US dollars for a million tokens."""
 
     input_per_mtok: float = Field(ge=0, allow_inf_nan=False)
     output_per_mtok: float = Field(ge=0, allow_inf_nan=False)
+    above: tuple[PriceTier, ...] = ()
+    """Where long prompts cost something else: its tiers, by rising `tokens`; the last one reached is what counts."""
     source: str = "stated"
     """Where the figures come from."""
+
+    @property
+    def free(self) -> bool:
+        return all(rate.input_per_mtok == 0 and rate.output_per_mtok == 0 for rate in (self, *self.above))
+
+    @field_validator("above")
+    @classmethod
+    def _rising(cls, tiers: tuple[PriceTier, ...]) -> tuple[PriceTier, ...]:
+        for before, after in pairwise(tiers):
+            if before.tokens >= after.tokens:
+                raise ValueError(f"{after.tokens} follows {before.tokens}; tokens must rise from tier to tier")
+        return tiers
 
 
 class Limits(Strict):
@@ -59,6 +83,9 @@ class ServiceSpec(Strict):
     depends_on: tuple[str, ...] = ()
     """Services without which this one cannot work: it is unavailable while any of them is."""
     context_tokens: int | None = Field(default=None, gt=0)
+    """How many tokens a prompt may have. Left out: litellm's table; unknown there: unknown."""
+    images: bool | None = None
+    """Whether a prompt may hold images. Left out: litellm's table; unknown there: whether `vision` has a score over 0."""
     timeout_s: float | None = Field(default=None, gt=0)
     """Seconds that one attempt may take; left out: what is usual for its kind. `timeout` gives the one that holds."""
     hedge: bool = False
@@ -70,6 +97,11 @@ class ServiceSpec(Strict):
     def timeout(self) -> float:
         """Seconds that one attempt may take."""
         return USUAL_TIMEOUT_S[self.kind] if self.timeout_s is None else self.timeout_s
+
+    @property
+    def identity(self) -> str:
+        """What answers: the model, and where it is asked if not at its provider's own address."""
+        return self.model if self.api_base is None else f"{self.model} {self.api_base}"
 
     @field_validator("hedge")
     @classmethod
@@ -98,6 +130,13 @@ class ServiceStatus(Message):
     reason: str | None = None
     region: str | None = None
     capabilities: dict[str, float] = {}
+    """Score of each capability, a fraction in [0, 1]."""
+    capabilities_from: Literal["prior", "learned"] = "prior"
+    """Where the scores come from: estimated beforehand, or learned from outcomes. This version has learned none."""
+    context_tokens: int | None = None
+    """How many tokens a prompt may have; `null`: nobody says."""
+    images: bool | None = None
+    """Whether a prompt may hold images; `null`: nobody says, and none is sent to it."""
     price: Price | None = None
     price_unknown_reason: str | None = None
     limits: Limits = Limits()

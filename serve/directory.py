@@ -8,7 +8,7 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from actors.agents.actor import PREFIX
-from actors.catalogue import Catalogue, price_of, unavailable_because
+from actors.catalogue import Catalogue, context_of, price_of, supports_images, unavailable_because
 from actors.catalogue.availability import EMBEDDED, provider_of
 from actors.fleet import roster
 from actors.selection import LatestFigures
@@ -88,6 +88,8 @@ class Directory:
             reason=reason,
             region=spec.region,
             capabilities=spec.capabilities,
+            context_tokens=context_of(spec),
+            images=supports_images(spec),
             price=price,
             price_unknown_reason=unknown,
             limits=spec.limits,

@@ -39,7 +39,7 @@ class LoopbackOnly:
                 status=403,
                 detail=f"the platform listens on loopback only; this request comes from {stranger}",
             )
-            await problems.reply(problem)(scope, receive, send)
+            await problems.reply(problem, path=scope["path"])(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -104,7 +104,8 @@ class BodyLimit:
             await self._refuse(size, limit, scope, receive, send)
 
     async def _refuse(self, size: int, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
-        await problems.reply(Problem.of(TooLarge("the body", size, limit)))(scope, receive, send)
+        refusal = problems.reply(Problem.of(TooLarge("the body", size, limit)), path=scope["path"])
+        await refusal(scope, receive, send)
 
 
 class Observed:

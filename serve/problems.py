@@ -10,7 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from schemas.errors import DevSkyyError
+from schemas.errors import BusUnavailable, DevSkyyError
+from schemas.message import Message
 from schemas.problem import MEDIA_TYPE, FieldError, Problem, urn
 
 RETRY_AFTER_S = 1
@@ -25,25 +26,58 @@ def documented(texts: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "content": content, "description": text} for status, text in texts.items()}
 
 
-def reply(problem: Problem, headers: dict[str, str] | None = None, path: str = "") -> JSONResponse:
-    """The problem as a response, in OpenAI's shape for its doors; what may be tried again says when."""
+class OpenAIError(Message):
+    message: str
+    type: str
+    """The kind of error, in OpenAI's words."""
+    param: str | None = None
+    """Dotted path of the field that is wrong."""
+    code: str | None = None
+    """DevSkyy's own name of the error, as in the problems of the other doors."""
+
+
+class OpenAIFailure(Message):
+    """An error as OpenAI's clients know it."""
+
+    error: OpenAIError
+
+
+def documented_as_openai(texts: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """As `documented`, for OpenAI's doors."""
+    return {status: {"model": OpenAIFailure, "description": text} for status, text in texts.items()}
+
+
+def reply(
+    problem: Problem, headers: dict[str, str] | None = None, path: str = "", again: bool | None = None
+) -> JSONResponse:
+    """The problem as a response, in OpenAI's shape for its doors; what may be tried again says when.
+
+    Args:
+        again: whether the same request may be sent again without paying twice; left out, whether the problem is one
+            that passes. OpenAI's clients repeat requests on their own, most of which start a second task.
+    """
     headers = dict(headers or {})
     if problem.status in (429, 503):
         headers.setdefault("Retry-After", str(math.ceil(problem.retry_after_s or RETRY_AFTER_S)))
     if path.startswith(OPENAI_DOORS):
-        return JSONResponse({"error": _as_openai(problem)}, problem.status, headers)
+        if not (problem.retryable if again is None else again):
+            headers["x-should-retry"] = "false"
+        return JSONResponse(_as_openai(problem).model_dump(mode="json"), problem.status, headers)
     content = problem.model_dump(mode="json", exclude_none=True)
     return JSONResponse(content, problem.status, headers, media_type=MEDIA_TYPE)
 
 
-def _as_openai(problem: Problem) -> dict[str, Any]:
+_KINDS = {402: "insufficient_quota", 429: "rate_limit_error", 503: "service_unavailable_error"}
+
+
+def _as_openai(problem: Problem) -> OpenAIFailure:
     """What OpenAI's clients know how to show."""
-    return {
-        "message": problem.detail,
-        "type": "invalid_request_error" if problem.status < 500 else "api_error",
-        "param": problem.errors[0].field if problem.errors else None,
-        "code": problem.code,
-    }
+    other = "invalid_request_error" if problem.status < 500 else "server_error"
+    param = problem.errors[0].field if problem.errors else "model" if problem.code == "model_not_found" else None
+    error = OpenAIError(
+        message=problem.detail, type=_KINDS.get(problem.status, other), param=param, code=problem.code
+    )
+    return OpenAIFailure(error=error)
 
 
 def install(app: FastAPI) -> None:
@@ -51,7 +85,11 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(DevSkyyError)
     async def on_error(request: Request, error: DevSkyyError) -> JSONResponse:
-        return reply(Problem.of(error, request.url.path), path=request.url.path)
+        again = error.retryable
+        if isinstance(error, BusUnavailable):
+            # It may have recorded the task all the same; a key makes the repeat find it.
+            again = "idempotency-key" in request.headers
+        return reply(Problem.of(error, request.url.path), path=request.url.path, again=again)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:

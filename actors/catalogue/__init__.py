@@ -2,7 +2,7 @@
 
 from actors.catalogue.availability import key_variable, unavailable_because
 from actors.catalogue.catalogue import Catalogue, Routing, load
-from actors.catalogue.prices import context_of, cost_usd, price_of, supports_images
+from actors.catalogue.prices import context_of, cost_usd, most_cost_usd, no_images_because, price_of, supports_images
 from actors.catalogue.profiles import Profile, match, profile_for
 
 __all__ = [
@@ -14,6 +14,8 @@ __all__ = [
     "key_variable",
     "load",
     "match",
+    "most_cost_usd",
+    "no_images_because",
     "price_of",
     "profile_for",
     "supports_images",

@@ -95,6 +95,8 @@ def _rule(schema: type[BaseModel], finding: Mapping[str, Any]) -> str:
 def _fields_at(schema: type[BaseModel], path: Path) -> list[str]:
     """The names that are valid at a place inside a schema."""
     for part in path:
+        if isinstance(part, int):  # an item of a list, whose schema its field named
+            continue
         annotation = schema.model_fields[str(part)].annotation
         schema = next(
             t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and issubclass(t, BaseModel)

@@ -22,7 +22,7 @@ from bus.subjects import AgentAsk, GatewayFigures, ModelsComplete, TaskCommand
 from bus.tasklog import TaskLog
 from schemas.agent import Answer, Ask
 from schemas.completion import Complete, Completion
-from schemas.errors import DecodeError
+from schemas.errors import BusUnavailable, DecodeError
 from schemas.event import Accepted, Command
 from schemas.figures import Figures
 from schemas.message import now
@@ -70,6 +70,7 @@ class CoordinatorActor(Actor):
         await self.bus.client.subscribe(GatewayFigures.pattern(), cb=self._on_figures)
         await self.bus.settle()
         subscribed_at = now()
+        self.bus.when_reconnected(self._catch_up)
         self.spawn(self._puller.run())
         return []
 
@@ -96,6 +97,14 @@ class CoordinatorActor(Actor):
         if not isinstance(event, Accepted):
             raise DecodeError("accepted event", f"it is {event.event!r}", msg.data)
         return event
+
+    async def _catch_up(self) -> None:
+        while True:
+            try:
+                return await self._lives.look_again()
+            except BusUnavailable as error:
+                log.info("commands are looked for again later", error=str(error))
+                await asyncio.sleep(0.5)
 
     async def _on_figures(self, msg: Msg) -> None:
         with contextlib.suppress(DecodeError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from actors.coordinator.classifier import choose, classify
 from actors.coordinator.direct import Asks, Completes, Work, direct
 from actors.coordinator.staffing import staff
 from actors.selection import Selector
+from bus.journal import Spending
 from bus.tasklog import Logged, OwnedTask, TaskLog
 from schemas.agent import Answer
 from schemas.errors import (
@@ -35,14 +37,18 @@ from schemas.task import BUILT_TIERS, SHAPE_OF, TaskRequest, Tier
 
 log = structlog.get_logger()
 
+UNHEEDED = 10_000
+"""Tasks remembered for which a command came too early, at most."""
 CLOCKS_DIFFER = timedelta(seconds=5)
 """How far the clocks of two machines may lie apart."""
+APPEAR_S = 0.3
+"""How long a call that was asked for just before its task was stopped may take to enter the journal."""
 SETTLE_S = 3.0
 """How long a stopped task waits for its calls to say what they spent."""
 
 
 class Calls(Protocol):
-    async def calls_of(self, tenant: str, task_id: str) -> tuple[Call, ...]: ...
+    async def spending_of(self, tenant: str, task_id: str) -> Spending: ...
 
 
 @dataclass
@@ -88,26 +94,59 @@ class Lives:
         self._owner, self._tasks, self._catalogue = owner, tasks, catalogue
         self._ask, self._abort, self._journal, self._complete = ask, abort, journal, complete
         self._running: dict[tuple[str, str], _Running] = {}
+        self._unheeded: OrderedDict[tuple[str, str], None] = OrderedDict()
+        """Tasks that a command came for before it could be obeyed."""
         self._room = asyncio.Semaphore(limit)
 
     async def command(self, tenant: str, task_id: str, command: Command) -> None:
-        """Obey, if the task is ours. One that nobody has claimed yet is ended here and now."""
-        running = self._running.get((tenant, task_id))
-        if running is not None:
+        """Obey, if the task is ours. One that nobody has claimed yet is ended here and now.
+
+        What cannot be obeyed yet is remembered, so that `run` looks for it.
+
+        Raises:
+            DevSkyyError: the bus failed.
+        """
+        key = (tenant, task_id)
+        if (running := self._running.get(key)) is not None:
             running.cancel(command.reason)
             return
         try:
             history = await self._tasks.read(tenant, task_id)
-        except NotFound:
-            return
-        if len(history) == 1:
+        except DevSkyyError as error:
+            self._remember(key)
+            if (running := self._running.get(key)) is not None:
+                running.cancel(command.reason)
+            elif not isinstance(error, NotFound):
+                raise
+            return  # not accepted yet, as it seems
+        if (running := self._running.get(key)) is not None:
+            running.cancel(command.reason)  # it came while its history was read
+        elif len(history) == 1:
             owned = OwnedTask(self._tasks, history)
             try:
                 await self._end(owned, 0, Cancelled("the task", command.reason), (), None)
             except Fenced:
                 # Claimed meanwhile. An owner elsewhere heard the command too; one here may have looked before it came.
-                if (running := self._running.get((tenant, task_id))) is not None:
+                if (running := self._running.get(key)) is not None:
                     running.cancel(command.reason)
+            except DevSkyyError:
+                self._remember(key)
+                raise
+
+    def _remember(self, key: tuple[str, str]) -> None:
+        self._unheeded[key] = None
+        while len(self._unheeded) > UNHEEDED:
+            self._unheeded.popitem(last=False)
+
+    async def look_again(self) -> None:
+        """Obey what was asked of running tasks while this coordinator could not hear it; call it after a reconnect.
+
+        Raises:
+            BusUnavailable: the commands were not read; call it again.
+        """
+        for (tenant, task_id), running in list(self._running.items()):
+            if (command := await self._tasks.pending_command(tenant, task_id)) is not None:
+                running.cancel(command.reason)
 
     async def run(self, accepted: Accepted, stream_seq: int, delivery: int) -> None:
         """Carry a task to its end.
@@ -124,10 +163,12 @@ class Lives:
         # Known as running before the commands are read: one that comes later finds it here.
         running = self._running[tenant, task_id] = _Running()
         try:
-            if delivery > 1 or accepted.at <= self._hears_since() + CLOCKS_DIFFER:
+            early = (tenant, task_id) in self._unheeded
+            if early or delivery > 1 or accepted.at <= self._hears_since() + CLOCKS_DIFFER:
                 command = await self._tasks.pending_command(tenant, task_id)
                 if command is not None:
                     running.cancel(command.reason)
+                self._unheeded.pop((tenant, task_id), None)
             async with self._place(accepted.deadline_at, running):
                 await self._carry(owned, running, delivery)
         finally:
@@ -171,7 +212,8 @@ class Lives:
         await owned.append(claimed)
         work = Work(owned.accepted, request, claimed.agents, services)
         outcome: Answer | DevSkyyError = Cancelled("the task", running.reason)
-        if not running.cancelled.is_set():  # cancelled before it was claimed: nobody is asked any more
+        asked = not running.cancelled.is_set()
+        if asked:  # cancelled before it was claimed: nobody is asked any more
             shape = direct(work, self._ask, self._complete)
             outcome = await self._within(owned.accepted.deadline_at, running, shape, request.timeout_s)
         if isinstance(outcome, Answer) and outcome.problem is None:
@@ -190,7 +232,9 @@ class Lives:
             error = Cancelled("the task", running.reason)
         elif error.code == Cancelled.code:
             raise Unavailable(f"the work was stopped though nobody cancelled the task: {error}")
-        await self._end(owned, delivery, error, await self._spent(owned), None)
+        await self._end(
+            owned, delivery, error, await self._spent(owned, asked and isinstance(outcome, DevSkyyError)), None
+        )
 
     def _plan(self, owned: OwnedTask, request: TaskRequest, delivery: int) -> tuple[Claimed, tuple[str, ...]]:
         """The plan as an event, and the order in which services may serve; empty: as it is stated."""
@@ -252,15 +296,20 @@ class Lives:
             if not work.done():
                 work.cancel()  # aborts the request on the other side, and that one's requests in turn
 
-    async def _spent(self, owned: OwnedTask) -> tuple[Call, ...]:
-        """What the journal says was spent, once nothing of it is open any more or patience is over."""
+    async def _spent(self, owned: OwnedTask, begun: bool = False) -> tuple[Call, ...]:
+        """What the journal says was spent, once nothing of it is under way any more or patience is over.
+
+        Args:
+            begun: somebody was asked; a call of theirs may be about to enter the journal.
+        """
         tenant, task_id = owned.accepted.tenant, owned.accepted.task_id
-        give_up = asyncio.get_running_loop().time() + SETTLE_S
+        clock = asyncio.get_running_loop().time
+        began = clock()
         while True:
-            calls = await self._journal.calls_of(tenant, task_id)
-            settled = not any(c.in_doubt for c in calls)
-            if settled or asyncio.get_running_loop().time() > give_up:
-                return calls
+            spending = await self._journal.spending_of(tenant, task_id)
+            patience_s = SETTLE_S if spending.under_way else APPEAR_S if begun and not spending.known else 0.0
+            if clock() - began >= patience_s:
+                return spending.calls
             await asyncio.sleep(0.1)
 
     async def _end(

@@ -1,6 +1,6 @@
 """Who takes a task: the agent whose capabilities cover most of what it wants."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from actors.catalogue import Catalogue
 from schemas.agent import AgentSpec
@@ -31,11 +31,14 @@ def staff(request: TaskRequest, domains: Sequence[str], catalogue: Catalogue) ->
         if request.agent not in catalogue.agents:
             raise InvalidRequest("agent", f"there is no agent {request.agent!r}")
         return request.agent, ("its caller named the agent",)
-    return pick_agent(domains, request.capabilities, catalogue.agents)
+    return pick_agent(domains, request.capabilities, catalogue.agents, catalogue.profiles)
 
 
 def pick_agent(
-    domains: Sequence[str], capabilities_wanted: Sequence[str], agents: Mapping[str, AgentSpec]
+    domains: Sequence[str],
+    capabilities_wanted: Sequence[str],
+    agents: Mapping[str, AgentSpec],
+    profiles: Collection[str] = (),
 ) -> tuple[str, tuple[str, ...]]:
     """The agent's name, and why it.
 
@@ -46,16 +49,19 @@ def pick_agent(
         domains: trades that the prompt touches.
         capabilities_wanted: what the caller named.
         agents: the catalogue, in its order; not empty.
+        profiles: kinds of work by name. One that is wanted and that no agent has as a capability says what a service is
+            to be good at, and leaves the agent to the rest.
 
     Raises:
-        InvalidRequest: a capability is wanted that no agent has; it names those there are.
+        InvalidRequest: something is wanted that is neither a capability of any agent nor a profile; it names all.
     """
     skills = {name: {_key(skill) for skill in spec.capabilities} for name, spec in agents.items()}
     wanted = list(dict.fromkeys(_key(skill) for skill in capabilities_wanted))
-    there = sorted(set().union(*skills.values()))
-    if unknown := [skill for skill in wanted if skill not in there]:
-        names = ", ".join(repr(skill) for skill in unknown)
-        raise InvalidRequest("capabilities", f"no agent has {names}; there are: {', '.join(there) or 'none'}")
+    there = set().union(*skills.values())
+    kinds = {_key(profile) for profile in profiles}
+    if unknown := [skill for skill in wanted if skill not in there and skill not in kinds]:
+        raise InvalidRequest("capabilities", _unknown(unknown, there, kinds))
+    wanted = [skill for skill in wanted if skill in there]
     touched = [domain for domain in dict.fromkeys(_key(domain) for domain in domains) if domain not in wanted]
 
     def covered(name: str) -> tuple[int, int]:
@@ -69,6 +75,14 @@ def pick_agent(
         first = next(iter(agents))
         return first, (f"no agent's capabilities match the prompt; {first!r} is the first of the catalogue",)
     return best, tuple(_reasons(best, skills[best], wanted, touched))
+
+
+def _unknown(wanted: list[str], there: Collection[str], kinds: Collection[str]) -> str:
+    names = ", ".join(repr(skill) for skill in wanted)
+    if not kinds:
+        return f"no agent has {names}; there are: {', '.join(sorted(there)) or 'none'}"
+    agents_have = f"agents have: {', '.join(sorted(there)) or 'none'}"
+    return f"no agent has {names}, nor is it a profile; {agents_have}; profiles are: {', '.join(sorted(kinds))}"
 
 
 def _reasons(name: str, skills: set[str], wanted: list[str], touched: list[str]) -> list[str]:

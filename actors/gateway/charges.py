@@ -2,7 +2,7 @@
 
 import json
 
-from actors.catalogue import cost_usd, tokens
+from actors.catalogue import cost_usd, most_cost_usd, tokens
 from actors.gateway.providers import Heard, Served
 from actors.gateway.scopes import nano
 from schemas.budget import Reservation
@@ -27,7 +27,7 @@ def likely_tokens(ask: Complete) -> int:
 
 def most_usd(price: Price | None, ask: Complete) -> float | None:
     """The most that a call can cost in US dollars, or None when the price is unknown."""
-    return None if price is None else cost_usd(price, _most_prompt_tokens(ask), ask.max_tokens)
+    return None if price is None else most_cost_usd(price, _most_prompt_tokens(ask), ask.max_tokens)
 
 
 def _most_prompt_tokens(ask: Complete) -> int:
@@ -52,7 +52,7 @@ def answered(call: Call, ask: Complete, served: Served, price: Price | None, lat
         cost, reason = None, call.cost_unknown_reason or "price unknown"
     elif counted:
         cost, reason = cost_usd(price, served.prompt_tokens or 0, served.completion_tokens or 0), None
-    elif price.input_per_mtok == 0 and price.output_per_mtok == 0:
+    elif price.free:
         cost, reason = 0.0, None
     else:
         cost, reason = None, NO_USAGE
@@ -91,7 +91,7 @@ def cut_off(call: Call, ask: Complete, heard: Heard, price: Price | None, outcom
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "cost_usd": cost,
-            "cost_estimated": price.input_per_mtok > 0 or price.output_per_mtok > 0,
+            "cost_estimated": not price.free,
             "overrun": _overran(call, ask, cost, prompt + completion),
         }
     return call.model_copy(update=update)

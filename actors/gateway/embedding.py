@@ -4,7 +4,7 @@ import secrets
 import time
 from dataclasses import dataclass
 
-from actors.catalogue import price_of, tokens, unavailable_because
+from actors.catalogue import cost_usd, most_cost_usd, price_of, tokens, unavailable_because
 from actors.gateway import charges
 from actors.gateway.providers import EmbedAttempt
 from actors.gateway.service import key_of
@@ -42,7 +42,7 @@ class Embedding:
             raise NoService(f"{name} cannot serve", (f"{name}: {reason}",))
         price, unknown = price_of(name, spec)
         most_tokens = tokens.most_tokens(sum(len(text.encode()) for text in ask.texts), len(ask.texts))
-        most_usd = None if price is None else price.input_per_mtok * most_tokens / 1e6
+        most_usd = None if price is None else most_cost_usd(price, most_tokens, 0)
         cost, told = most_usd, None
         lane, asked = around.steadiness.lane(name, spec), time.perf_counter()
         with await lane.enter(tokens.likely_tokens(most_tokens), min(PATIENCE_S, ask.timeout_s)) as visit:
@@ -65,7 +65,7 @@ class Embedding:
                 latency_ms = round((time.perf_counter() - began) * 1000, 3)
                 visit.answered(embedded.prompt_tokens, 0)
                 if (told := embedded.prompt_tokens) is not None and price is not None:
-                    cost = price.input_per_mtok * told / 1e6
+                    cost = cost_usd(price, told, 0)
             except UpstreamError as error:
                 visit.failed(error, given_s=attempt.timeout_s)
                 if error.spent is False:

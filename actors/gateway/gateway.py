@@ -203,7 +203,7 @@ class Gateway:
 
     async def _cached(self, account: Account, name: str, spec: ServiceSpec, max_age_s: float) -> Completion | None:
         ask, began = account.ask, time.perf_counter()
-        hit = await self._with.cache.get(ask.tenant, name, spec.model, account.question, max_age_s)
+        hit = await self._with.cache.get(ask.tenant, name, spec.identity, account.question, max_age_s)
         if hit is None:
             return None
         found_ms = round((time.perf_counter() - began) * 1000, 3)
@@ -215,7 +215,7 @@ class Gateway:
     def _cache(self, account: Account, name: str, spec: ServiceSpec, completion: Completion, keep_s: float) -> None:
         if (worth := Cached.of(completion)) is not None:
             tenant = account.ask.tenant
-            put = self._with.cache.put(tenant, name, spec.model, account.question, worth, keep_s)
+            put = self._with.cache.put(tenant, name, spec.identity, account.question, worth, keep_s)
             self._with.keep(asyncio.create_task(put))
 
     # -- what dead gateways left -------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 import structlog
 
-from actors.catalogue import Catalogue, key_variable, price_of, supports_images, unavailable_because
+from actors.catalogue import Catalogue, key_variable, no_images_because, price_of, unavailable_because
 from actors.gateway import charges
 from actors.gateway.account import Account, Kind
 from actors.gateway.breaker import Resting
@@ -161,21 +161,22 @@ class Service:
                 self._cut(each, "cancelled")  # those that nobody has ended yet
             self._tries.clear()
 
-    async def _alone(self, first: _Try) -> Served:
+    async def _called(self, one: _Try) -> Served:
         try:
-            served = await self._provider_of(self._spec).complete(first.attempt, first.heard)
+            return await self._provider_of(self._spec).complete(one.attempt, one.heard)
         except UpstreamError as error:
-            self._failed(first, error)
+            self._failed(one, error)
             raise
-        return self._answered(first, served)
+
+    async def _alone(self, first: _Try) -> Served:
+        return self._answered(first, await self._called(first))
 
     async def _raced(self, first: _Try, after_s: float) -> Served:
         async def second() -> Served:
             # It waits for nothing: where there is no room or no money for a hedge, there is none.
-            hedge = await self._enter(0.0, hedged=True)
-            return await self._provider_of(self._spec).complete(hedge.attempt, hedge.heard)
+            return await self._called(await self._enter(0.0, hedged=True))
 
-        ran = await race(self._provider_of(self._spec).complete(first.attempt, first.heard), after_s, second)
+        ran = await race(self._called(first), after_s, second)
         failure: Exception | None = None
         winner: tuple[_Try, Served] | None = None
         for each, how in zip(self._tries[:], ran, strict=False):
@@ -183,9 +184,6 @@ class Service:
                 continue
             if how.value is not None:
                 winner = each, how.value
-            elif isinstance(how.error, UpstreamError):
-                self._failed(each, how.error)
-                failure = failure or how.error
             elif how.outrun:
                 each.visit.outrun()
                 self._cut(each, "outrun")
@@ -314,9 +312,7 @@ def unsuitable(
         return reason
     if spec.kind != "chat":
         return f"serves {spec.kind}, not chat"
-    if any(m.images for m in ask.messages) and not supports_images(spec):
-        return "takes no images"
-    return None
+    return no_images_because(name, spec) if any(m.images for m in ask.messages) else None
 
 
 def key_of(spec: ServiceSpec, environ: Mapping[str, str]) -> str | None:

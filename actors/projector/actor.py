@@ -36,7 +36,7 @@ class ProjectorActor(Actor):
             self.bus,
             PROJECTOR,
             self._on_event,
-            concurrency=1024,
+            concurrency=16,
             max_deliveries=100,
             outlasts_outages=True,
             together=self._on_events,

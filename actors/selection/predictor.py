@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
-from actors.catalogue import Profile, cost_usd, match, price_of, tokens
+from actors.catalogue import Profile, cost_usd, match, most_cost_usd, price_of, tokens
 from schemas.figures import ServiceFigures
 from schemas.service import Price, ServiceSpec
 
@@ -57,7 +57,7 @@ class Features:
 
     def most_usd(self, price: Price) -> float:
         """The most that a call can cost, in US dollars: a token is a byte at least, an answer `max_tokens` at most."""
-        return cost_usd(price, tokens.most_tokens(self.prompt_bytes, self.messages, self.images), self.max_tokens)
+        return most_cost_usd(price, tokens.most_tokens(self.prompt_bytes, self.messages, self.images), self.max_tokens)
 
 
 class Prediction(NamedTuple):

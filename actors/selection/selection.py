@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from actors.catalogue import Profile, context_of, price_of, supports_images
+from actors.catalogue import Profile, context_of, no_images_because, price_of
 from actors.selection.predictor import Features, Prediction, Predictor
 from schemas.figures import ServiceFigures
 from schemas.service import Price, ServiceSpec
@@ -137,7 +137,8 @@ class _Facts:
     price: Price | None
     unknown: Reason | None
     context: int | None
-    images: bool
+    no_images: Reason | None
+    """Why a prompt with images cannot go there."""
 
 
 class Selection:
@@ -194,7 +195,7 @@ class Selection:
         known = self._facts.get(candidate.name)
         if known is None or known.spec is not candidate.spec:
             name, spec = candidate.name, candidate.spec
-            known = _Facts(spec, *price_of(name, spec), context_of(spec), bool(supports_images(spec)))
+            known = _Facts(spec, *price_of(name, spec), context_of(spec), no_images_because(name, spec))
             self._facts[name] = known
         return known
 
@@ -271,7 +272,7 @@ def _order(weighed: Sequence[Weighed], ranked: Sequence[Weighed]) -> tuple[str, 
 def _unfit(features: Features, facts: _Facts) -> Reason | None:
     if facts.spec.kind != "chat":
         return f"serves {facts.spec.kind}, not chat"
-    return "takes no images" if features.images and not facts.images else None
+    return facts.no_images if features.images else None
 
 
 def _over_budget(facts: _Facts, most_usd: float | None, budget_usd: float) -> Reason | None:

@@ -49,6 +49,7 @@ class Selector:
         """
         self._catalogue, self._environ, self._figures, self._down = catalogue, environ, figures, dict(down or {})
         self._selection = Selection(catalogue.profiles, predictor or PriorPredictor(catalogue.profiles))
+        self._profiles = {name.casefold(): name for name in catalogue.profiles}
         self._slates: dict[str, Slate] = {}
         self._prompt_bytes = {name: len(spec.prompt.encode()) for name, spec in catalogue.agents.items()}
 
@@ -120,8 +121,8 @@ class Selector:
         What the caller wants by name goes first, then what only some can do at all, then the trades of the prompt.
         """
         for wanted in request.capabilities:
-            if (name := wanted.strip().casefold()) in self._catalogue.profiles:
-                return name, f"its caller wants {name}"
+            if (named := self._profiles.get(wanted.strip().casefold())) is not None:
+                return named, f"its caller wants {named}"
         if any(item.kind == "image" for item in request.inputs):
             return VISION, "there is a picture to look at"
         name = profile_for(domains)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from devskyy.cli import budgets, costs, doctor, platform, run, services, tasks
+from devskyy.cli import bench, budgets, classify, costs, doctor, platform, run, services, tasks
 from devskyy.cli.codes import ExitCode, of_error
 from schemas.errors import Cancelled, DevSkyyError
 
@@ -29,6 +29,8 @@ app.add_typer(services.app, name="services")
 app.command("costs")(costs.costs)
 app.command("budgets")(budgets.budgets)
 app.command("nats-url")(platform.nats_url)
+app.command("classify")(classify.classify)
+app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
 app.command("version")(platform.version)
 

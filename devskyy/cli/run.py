@@ -37,15 +37,24 @@ def run(
     min_quality: Annotated[
         float | None, typer.Option(min=0, max=1, help="Ask for this overall quality, 0 to 1; exit code 5 if missed.")
     ] = None,
-    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds until the task fails.")] = None,
+    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds until the task fails.")] = None,
     agents: Annotated[int | None, typer.Option(min=1, help="The team's size within its shape.")] = None,
+    capability: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What it takes: a capability of an agent, or a profile such as translation; repeatable.",
+        ),
+    ] = None,
     file: Annotated[
         list[Path] | None,
         typer.Option(exists=True, dir_okay=False, readable=True, metavar="PATH", help="A file to work on; repeatable."),
     ] = None,
     cache: Annotated[
         float | None,
-        typer.Option(min=0, metavar="SECONDS", help="Take the answer to an equal question that is no older than this."),
+        typer.Option(
+            min=0.001, metavar="SECONDS", help="Take the answer to an equal question that is no older than this."
+        ),
     ] = None,
     record: Annotated[
         Path | None,
@@ -84,6 +93,8 @@ def run(
         "agents": agents,
         "cache_s": cache,
     }
+    if capability:
+        options["capabilities"] = tuple(capability)
     if file:
         options["inputs"] = read_inputs(file)
     text = (stdin() if prompt == "-" else prompt) or ""

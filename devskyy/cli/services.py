@@ -30,9 +30,9 @@ def services(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         render.document({"services": [service.model_dump(mode="json") for service in found]})
         return
-    columns: tuple[str, ...] = ("Service", "Model", "Region", "State", "$ per Mtok, in / out", "Why", "Lately")
+    columns: tuple[str, ...] = ("Service", "Kind", "Model", "Region", "State", "$ per Mtok, in / out", "Why", "Lately")
     rows: list[tuple[str | None, ...]] = [
-        (s.name, s.model, s.region, s.state, _price(s.price, s.price_unknown_reason), s.reason, _lately(s))
+        (s.name, s.kind, s.model, s.region, s.state, _price(s.price, s.price_unknown_reason), s.reason, _lately(s))
         for s in sorted(found, key=lambda service: (service.state != "available", service.name))
     ]
     if not any(row[-1] for row in rows):  # before anything was asked
@@ -45,6 +45,13 @@ def explain(
     context: typer.Context,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT|-", help="A task; - reads it from stdin.")],
     agent: Annotated[str | None, typer.Option(help="The agent that is to do it. Left out: chosen for you.")] = None,
+    capability: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What it takes: a capability of an agent, or a profile such as translation; repeatable.",
+        ),
+    ] = None,
     max_cost_usd: Annotated[float | None, typer.Option(min=0, help="As if it might cost no more than this.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="How long the answer may be.")] = None,
     file: Annotated[
@@ -60,6 +67,8 @@ def explain(
     from devskyy.client import Client
 
     options: TaskOptions = {"agent": agent, "max_cost_usd": max_cost_usd, "max_tokens": max_tokens}
+    if capability:
+        options["capabilities"] = tuple(capability)
     if file:
         options["inputs"] = read_inputs(file)
     with Client() as client:
@@ -141,4 +150,5 @@ def _lately(status: "ServiceStatus") -> str:
 def _price(price: "Price | None", reason: str | None) -> str:
     if price is None:
         return f"unknown ({reason or 'no reason was given'})"
-    return f"{price.input_per_mtok:g} / {price.output_per_mtok:g}"
+    tiers = (f"over {t.tokens:,} tokens {t.input_per_mtok:g} / {t.output_per_mtok:g}" for t in price.above)
+    return "; ".join((f"{price.input_per_mtok:g} / {price.output_per_mtok:g}", *tiers))

@@ -16,6 +16,7 @@ from schemas.errors import ConfigError
 from tests.catalogue.conftest import MY_MODEL, Refused
 
 SERVICE = "services: {my-model: {model: openai/anything, %s}}"
+RATES = "input_per_mtok: 1, output_per_mtok: 1"
 AGENT = "agents: {my-agent: {role: r, prompt: p, services: [local], %s}}"
 
 
@@ -36,6 +37,11 @@ def test_the_error_is_one_line_that_names_file_key_and_rule(refused: Refused) ->
             SERVICE % "price: {input_per_mtk: 1, output_per_mtok: 1}",
             "services.my-model.price.input_per_mtk",
             "unknown key; did you mean 'input_per_mtok'?",
+        ),
+        (
+            SERVICE % f"price: {{{RATES}, above: [{{tokns: 9, {RATES}}}]}}",
+            "services.my-model.price.above.0.tokns",
+            "unknown key; did you mean 'tokens'?",
         ),
         (
             SERVICE % "limits: {rps: 1}",
@@ -63,6 +69,17 @@ def test_the_error_is_one_line_that_names_file_key_and_rule(refused: Refused) ->
         ("services: {x: }", "services.x", "must be a mapping"),
         ("agents: {x: 5}", "agents.x", "must be a mapping"),
         (SERVICE % "price: 3", "services.my-model.price", "must be a mapping"),
+        (SERVICE % f"price: {{{RATES}, above: {{tokens: 9}}}}", "services.my-model.price.above", "must be a list"),
+        (
+            SERVICE % f"price: {{{RATES}, above: [{{tokens: 9, {RATES}}}, {{tokens: 9, {RATES}}}]}}",
+            "services.my-model.price.above",
+            "9 follows 9; tokens must rise from tier to tier",
+        ),
+        (
+            SERVICE % f"price: {{{RATES}, above: [{{tokens: 0, {RATES}}}]}}",
+            "services.my-model.price.above.0.tokens",
+            "must be greater than 0",
+        ),
         (SERVICE % "limits: null", "services.my-model.limits", "must be a mapping"),
         (SERVICE % "capabilities: [code]", "services.my-model.capabilities", "must be a mapping"),
         (

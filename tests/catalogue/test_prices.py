@@ -1,13 +1,18 @@
 """What a service costs: stated, listed, or unknown with the reason; never a zero that nobody vouches for."""
 
 import math
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 import pytest
 
-from actors.catalogue import context_of, cost_usd, price_of, prices, supports_images
-from schemas.service import Price, ServiceSpec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.catalogue import context_of, cost_usd, load, most_cost_usd, price_of, prices, supports_images
+from actors.catalogue.availability import EMBEDDED, provider_of
+from schemas.service import Price, PriceTier, ServiceSpec
 
 LITELLM = f"litellm {version('litellm')}"
 
@@ -140,6 +145,93 @@ def test_a_cost_is_tokens_times_price() -> None:
     price = Price(input_per_mtok=0.1, output_per_mtok=0.4)
     assert cost_usd(price, 1_000_000, 500_000) == pytest.approx(0.3)
     assert cost_usd(price, 0, 0) == 0.0
+
+
+LONG = Price(
+    input_per_mtok=1,
+    output_per_mtok=2,
+    above=(
+        PriceTier(tokens=100, input_per_mtok=10, output_per_mtok=20),
+        PriceTier(tokens=200, input_per_mtok=5, output_per_mtok=2),
+    ),
+)
+"""A price whose second tier is cheaper than its first."""
+
+
+@pytest.mark.parametrize(
+    ("prompt", "usd"),
+    [(99, 99 + 20), (100, 100 + 20), (101, 1010 + 200), (200, 2000 + 200), (201, 1005 + 20), (9999, 49995 + 20)],
+)
+def test_all_of_a_call_is_paid_at_the_price_of_the_tier_that_its_prompt_reaches(prompt: int, usd: float) -> None:
+    assert cost_usd(LONG, prompt, 10) * 1e6 == pytest.approx(usd)
+
+
+def test_the_most_is_what_the_dearest_tier_within_reach_comes_to() -> None:
+    # Given a prompt of 250 tokens at the most, Then fewer of them may cost more
+    assert most_cost_usd(LONG, 250, 10) == cost_usd(LONG, 200, 10) > cost_usd(LONG, 250, 10)
+    # And what no prompt of so many reaches does not count
+    assert most_cost_usd(LONG, 100, 10) == cost_usd(LONG, 100, 10)
+    assert most_cost_usd(Price(input_per_mtok=1, output_per_mtok=2), 100, 10) * 1e6 == pytest.approx(120)
+
+
+RATES = {"input_per_mtok": st.floats(0, 100), "output_per_mtok": st.floats(0, 100)}
+TIERS = st.lists(st.builds(PriceTier, tokens=st.integers(1, 50), **RATES), max_size=4, unique_by=lambda t: t.tokens)
+
+
+@given(price=st.builds(Price, above=TIERS.map(lambda tiers: sorted(tiers, key=lambda t: t.tokens)), **RATES))
+def test_no_call_within_the_bounds_costs_more_than_the_most(price: Price) -> None:
+    for most in range(0, 60, 7):
+        bound = most_cost_usd(price, most, 10)
+        assert all(cost_usd(price, tokens, completion) <= bound for tokens in range(most + 1) for completion in (0, 10))
+        assert bound in [cost_usd(price, tokens, 10) for tokens in range(most + 1)]
+
+
+def test_tiers_come_from_the_table_and_what_they_leave_out_costs_as_before(listed: dict[str, Any]) -> None:
+    tiers = {
+        "output_cost_per_token_above_512k_tokens": 9e-6,
+        "input_cost_per_token_above_128k_tokens": 3e-6,
+        "output_cost_per_token_above_128k_tokens": 0.0,
+        # of other things than a token of a plain call
+        "input_cost_per_token_above_128k_tokens_batches": 1e-7,
+        "cache_read_input_token_cost_above_64k_tokens": 1e-7,
+        "input_cost_per_image_above_64k_tokens": 1e-3,
+    }
+    listed["gemini/long"] = entry("gemini", 1e-6, 2e-6, **tiers)
+    listed["xai/long"] = entry("xai", 1e-6, 2e-6, **tiers)
+    above = (
+        PriceTier(tokens=128_000, input_per_mtok=3, output_per_mtok=2),
+        PriceTier(tokens=512_000, input_per_mtok=3, output_per_mtok=9),
+    )
+    price = price_of("x", spec("gemini/long"))[0]
+    assert price == Price(input_per_mtok=1, output_per_mtok=2, above=above, source=LITELLM)
+    # And with xAI the higher price begins at the line itself
+    price = price_of("x", spec("xai/long"))[0]
+    assert price is not None
+    assert [tier.tokens for tier in price.above] == [127_999, 511_999]
+
+
+def test_every_model_of_ours_costs_what_litellm_itself_reckons(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+    import litellm  # seconds: nothing else here may pay for it
+    from litellm.litellm_core_utils.llm_cost_calc import utils
+
+    # At an hour when nobody takes less for being asked at night, which our prices leave out
+    monkeypatch.setattr(utils, "current_billing_time", lambda: datetime(2026, 11, 18, 2, tzinfo=UTC))
+
+    # Given every service that writes, and prompts under, on and over every line of its price
+    tiered = set()
+    for name, service in load().services.items():
+        price, _ = price_of(name, service)
+        if service.kind not in ("chat", "design") or provider_of(service) == EMBEDDED:
+            continue
+        assert price is not None
+        lines = [tier.tokens + more for tier in price.above for more in (0, 1, 2)]
+        for prompt in (1_000, 150_000, 250_000, 300_000, *lines):
+            theirs = sum(litellm.cost_per_token(service.model, prompt_tokens=prompt, completion_tokens=1_000))
+            # Then litellm reckons as much
+            assert cost_usd(price, prompt, 1_000) == pytest.approx(theirs, rel=1e-9), (name, prompt)
+        tiered |= {name} if price.above else set()
+    assert tiered == {"claude-haiku", "gpt", "gpt-mini", "grok"}
 
 
 def test_the_context_is_the_entrys_own_then_the_tables_then_unknown() -> None:

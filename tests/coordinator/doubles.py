@@ -6,6 +6,7 @@ from typing import Any
 
 from actors.catalogue import load
 from actors.coordinator.life import Lives
+from bus.journal import Spending
 from bus.tasklog import Logged, TaskLog
 from schemas.agent import Answer, Ask
 from schemas.completion import Complete, Completion
@@ -65,8 +66,8 @@ class Spent:
 
     calls: tuple[Call, ...] = ()
 
-    async def calls_of(self, tenant: str, task_id: str) -> tuple[Call, ...]:
-        return self.calls
+    async def spending_of(self, tenant: str, task_id: str) -> Spending:
+        return Spending(self.calls, known=True, under_way=sum(call.in_doubt for call in self.calls))
 
 
 @dataclass

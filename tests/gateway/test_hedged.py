@@ -177,6 +177,22 @@ def test_when_both_fail_for_good_the_next_service_names_both(tmp_path: Path) -> 
     play(tmp_path, story, cheap=HEDGED)
 
 
+def test_a_first_that_failed_for_free_is_not_charged_when_the_second_is_cancelled(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        await warmed(bench)
+        stage = Stage(fails(refused("HTTP 503"), after_s=2), hangs())
+        asked = asyncio.create_task(bench.plays(cheap=stage).gateway.complete(ask()))
+        await asyncio.sleep(5)
+        asked.cancel()
+        await asyncio.wait({asked})
+        await bench.recorded()
+        (call,) = entry_of(bench, ask()).calls
+        assert (call.outcome, call.hedged) == ("cancelled", True)
+        assert used(bench.shelf) == WARM + nano(most(bench, ask()))
+
+    play(tmp_path, story, PLENTY, cheap=HEDGED)
+
+
 def test_an_answer_that_comes_while_the_second_is_being_recorded_leaves_nothing_open(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         await warmed(bench)

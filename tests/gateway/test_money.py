@@ -8,7 +8,7 @@ from actors.catalogue import cost_usd
 from actors.catalogue.tokens import MESSAGE_TOKENS
 from actors.gateway.charges import most_usd
 from schemas.completion import ChatMessage, Complete
-from schemas.service import Price
+from schemas.service import Price, PriceTier
 from tests.gateway.doubles import Bench, Script, ask, broken, refused, served
 
 PRICE = Price(input_per_mtok=3, output_per_mtok=15)
@@ -33,6 +33,20 @@ def test_a_reservation_is_all_that_the_call_can_cost() -> None:
 def test_a_reservation_counts_bytes_not_characters() -> None:
     plain, wide = (ask(messages=(ChatMessage(role="user", content=text),)) for text in ("aa", "é"))
     assert most_usd(PRICE, wide) == most_usd(PRICE, plain)
+
+
+def test_a_reservation_is_at_the_dearest_price_that_the_prompt_can_reach() -> None:
+    # Given a price that is ten times as high over 100 tokens, and twice as high over 200
+    dear = PriceTier(tokens=100, input_per_mtok=30, output_per_mtok=150)
+    price = PRICE.model_copy(update={"above": (dear, PriceTier(tokens=200, input_per_mtok=6, output_per_mtok=30))})
+
+    def most(size: int) -> float | None:
+        return most_usd(price, ask(messages=(ChatMessage(role="user", content="x" * size),), max_tokens=1000))
+
+    # Then what can be no longer than 100 tokens is reserved at the low one, and whatever can be at the high one
+    assert most(100 - MESSAGE_TOKENS) == pytest.approx((100 * 3 + 1000 * 15) / 1e6)
+    assert most(101 - MESSAGE_TOKENS) == pytest.approx((101 * 30 + 1000 * 150) / 1e6)
+    assert most(400) == pytest.approx((200 * 30 + 1000 * 150) / 1e6)
 
 
 def test_without_a_price_there_is_no_reservation() -> None:
@@ -70,6 +84,36 @@ async def test_without_usage_the_cost_is_unknown_and_says_why(
     assert call.cost_usd is None
     assert call.cost_unknown_reason == "the provider reported no usage"
     assert (call.prompt_tokens, call.completion_tokens) == (prompt, completion)
+
+
+@pytest.mark.parametrize(("prompt", "usd"), [(1000, 1000 * 1 + 50 * 2), (1001, 1001 * 5 + 50 * 10)])
+async def test_an_answer_to_a_long_prompt_costs_what_the_tier_costs(bench: Bench, prompt: int, usd: float) -> None:
+    # Given a service that is dearer for prompts over 1,000 tokens
+    spec = bench.catalogue.services["cheap"]
+    price = Price(
+        input_per_mtok=1, output_per_mtok=2, above=(PriceTier(tokens=1000, input_per_mtok=5, output_per_mtok=10),)
+    )
+    bench.catalogue.services["cheap"] = spec.model_copy(update={"price": price})
+    # When it answers a prompt on, or over, the line
+    bench.plays(cheap=Script(served(prompt_tokens=prompt)))
+    question = ask(messages=(ChatMessage(role="user", content="x" * 2000),))
+    (call,) = (await bench.gateway.complete(question)).calls
+    # Then all of its tokens are charged at that tier's price, and no more than was reserved
+    assert call.cost_usd == pytest.approx(usd / 1e6)
+    assert call.cost_usd is not None and call.cost_usd <= reserved(bench, question)
+    assert not call.overrun
+
+
+async def test_a_service_that_costs_nothing_but_for_long_prompts_is_not_free(bench: Bench) -> None:
+    # Given a price of zero with a tier that is none, When the provider reports no usage
+    price = Price(
+        input_per_mtok=0, output_per_mtok=0, above=(PriceTier(tokens=9, input_per_mtok=1, output_per_mtok=1),)
+    )
+    bench.catalogue.services["free"] = bench.catalogue.services["free"].model_copy(update={"price": price})
+    bench.plays(free=Script(served(prompt_tokens=None, completion_tokens=None)))
+    (call,) = (await bench.gateway.complete(ask("free"))).calls
+    # Then nobody knows what it cost
+    assert (call.cost_usd, call.cost_unknown_reason) == (None, "the provider reported no usage")
 
 
 async def test_a_service_that_is_free_costs_nothing_even_without_usage(bench: Bench) -> None:

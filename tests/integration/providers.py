@@ -78,6 +78,20 @@ def submit(live: LivePlatform, body: dict[str, Any], wait_s: float) -> dict[str,
     return dict(reply.json())
 
 
+def ledger(live: LivePlatform, service: str) -> dict[str, Any]:
+    """What the ledger holds of a service."""
+    found = httpx.get(f"{live.url}/api/v1/costs", params={"by": "service"}, timeout=10).json()
+    return next((dict(row) for row in found["rows"] if row["key"] == service), {"calls": 0})
+
+
+def used(live: LivePlatform, service: str) -> float:
+    """Dollars that are reserved and spent of the day's budget of a service."""
+    found = httpx.get(f"{live.url}/api/v1/budgets", timeout=10).json()
+    return next(
+        float(each["used"]) for each in found["budgets"] if (each["scope"], each["name"]) == ("service", service)
+    )
+
+
 def code(task: dict[str, Any]) -> str:
     """The kind of a task's error."""
     return str(task["error"]["type"]).removeprefix("urn:devskyy:problem:").replace("-", "_")
@@ -132,6 +146,8 @@ def overlay(sims: dict[Wire, Simulator]) -> dict[str, Any]:
         "narrower": at("openai", limits={"rpm": GATEWAYS}),
         "capped": at("openai"),
         "shared": at("openai"),
+        "sole": at("openai"),
+        "billed": at("openai"),
         "dear": at("openai"),
         "unpriced": at("openai", price=None),
         "keyless": at("openai", api_key_env="NOBODY_SET_THIS"),

@@ -1,13 +1,13 @@
 """Budgets of a real platform: refused before anything is called, with what was left; what was overrun is shown."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.integration.providers import DAY_USD, PRICE, Providers, code, spent
+from tests.integration.providers import DAY_USD, PRICE, Providers, code, ledger, spent, used
+from tests.live import until
 from tests.simulators.base import Behaviour
 
 pytestmark = pytest.mark.platform
@@ -104,23 +104,28 @@ def test_a_days_budget_of_a_service_is_kept_by_all_gateways_together(provided: P
             assert (code(task), task["error"]["status"]) == ("budget_exceeded", 402), task["error"]
             assert "left of the day's budget of service capped" in task["error"]["detail"]
             assert spent(task) == 0
+    # And what is left of the day is told, to the command line too
+    until(lambda: used(provided.live, "capped") == pytest.approx(sum(map(spent, tasks))), 10, "the settlements")
+    told = {(each["scope"], each["name"]): each for each in provided.live.json("budgets")["budgets"]}
+    mine = told["service", "capped"]
+    assert mine["limit"] == DAY_USD
+    assert mine["left"] == pytest.approx(DAY_USD - mine["used"])
+    assert [each["limit"] for (scope, _), each in told.items() if scope == "day"] == [1000]
 
 
 def test_costs_add_up_to_what_the_receipts_say(provided: Providers) -> None:
-    # Given what the ledger holds, and some tasks of known, unknown and no cost
-    def row(task: dict[str, Any]) -> dict[str, Any] | None:
-        found = httpx.get(f"{provided.live.url}/api/v1/costs", params={"by": "task"}, timeout=10).json()
-        return next((dict(each) for each in found["rows"] if each["key"] == task["task_id"]), None)
-
-    known = provided.run("sim-openai", f"What does it cost? {time.time_ns()}")
-    provided.openai.behaviour = Behaviour(fault="usage_missing")
-    unknown = provided.run("sim-openai", f"Nobody knows {time.time_ns()}")
-    # When they have reached the ledger
-    deadline = time.monotonic() + 20
-    while row(unknown) is None or row(known) is None:
-        assert time.monotonic() < deadline
-    # Then their rows say what their receipts say, and what is unknown is counted beside the sum
-    first, second = row(known), row(unknown)
-    assert first is not None and second is not None
-    assert first["spent_usd"] == pytest.approx(known["receipt"]["cost_usd"])
-    assert (first["unknown_calls"], second["unknown_calls"], second["spent_usd"]) == (0, 1, 0)
+    # Given tasks of one service whose cost is known, estimated and unknown
+    tasks = []
+    for behaviour in (Behaviour(), Behaviour(fault="cut", faults_left=1), Behaviour(fault="usage_missing")):
+        provided.openai.behaviour = behaviour
+        tasks.append(provided.run("billed", "What does it cost?"))
+    assert [task["status"] for task in tasks] == ["completed"] * 3
+    calls = [call for task in tasks for call in task["receipt"]["calls"]]
+    assert len(calls) == 4
+    # When all their calls have reached the ledger
+    until(lambda: ledger(provided.live, "billed")["calls"] == len(calls), 20, "every call in the ledger")
+    # Then its sums are those of the receipts, and what is unknown is counted beside them
+    row = ledger(provided.live, "billed")
+    assert row["spent_usd"] == pytest.approx(sum(call["cost_usd"] or 0 for call in calls))
+    assert row["estimated_usd"] == pytest.approx(sum(call["cost_usd"] for call in calls if call["cost_estimated"]))
+    assert (row["unknown_calls"], row["calls_without_tokens"]) == (1, 1)

@@ -3,12 +3,13 @@
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.integration.providers import DAY_USD, GATEWAYS, Providers, code, spent
+from tests.integration.providers import DAY_USD, GATEWAYS, Providers, code, ledger, spent, used
 from tests.live import until
 from tests.simulators.base import Behaviour
 
@@ -24,6 +25,12 @@ def gateways(provided: Providers) -> list[str]:
     return [check["name"] for check in checks if check["name"].startswith("gateway-") and check["ok"]]
 
 
+def in_ledger(provided: Providers, service: str, calls: int) -> dict[str, Any] | None:
+    """What the ledger holds of a service, once it holds so many calls."""
+    row = ledger(provided.live, service)
+    return row if row["calls"] == calls else None
+
+
 def test_two_gateways_share_the_work(provided: Providers) -> None:
     assert gateways(provided) == [f"gateway-{n}" for n in range(GATEWAYS)]
 
@@ -36,7 +43,7 @@ def test_a_gateway_that_is_killed_takes_no_money_with_it(provided: Providers) ->
     key = f"budget {time.time_ns()}"
 
     def run(n: int) -> dict[str, Any]:
-        service = "shared" if n % 2 else "sim-openai"
+        service = "shared" if n % 2 else "sole"
         return provided.run(service, f"{key}-{n}-", wait_s=120, max_cost_usd=TREE_USD, max_tokens=100, timeout_s=100)
 
     with ThreadPoolExecutor(TASKS) as pool:
@@ -56,21 +63,21 @@ def test_a_gateway_that_is_killed_takes_no_money_with_it(provided: Providers) ->
     # And all together within the budget of the service
     shared = [call["cost_usd"] for call in calls if call["service"] == "shared"]
     assert 0 < math.fsum(shared) <= DAY_USD
+    # And soon nothing is held any more but what was spent
+    until(
+        lambda: used(provided.live, "shared") == pytest.approx(math.fsum(shared)),
+        30,
+        "a settlement by the other gateway",
+    )
     # And no call was made that stands in no receipt
     made = [call for call in provided.openai.calls[began:] if key in str(call.body)]
     assert len(made) <= len(calls)
-
-    # And the ledger says what the receipts say
-    def rows() -> dict[str, dict[str, Any]] | None:
-        found = httpx.get(f"{provided.live.url}/api/v1/costs", params={"by": "task"}, timeout=10).json()
-        by_task = {row["key"]: row for row in found["rows"]}
-        paid = {task["task_id"] for task in tasks if task["receipt"]["calls"]}
-        return by_task if paid <= set(by_task) else None
-
-    ledger = until(rows, 30, "every task in the ledger")
-    for task in tasks:
-        if task["receipt"]["calls"]:
-            assert ledger[task["task_id"]]["spent_usd"] == pytest.approx(spent(task)), task
+    # And the ledger says of both services what the receipts say
+    for service in ("shared", "sole"):
+        mine = [call["cost_usd"] for call in calls if call["service"] == service]
+        row = until(partial(in_ledger, provided, service, len(mine)), 30, "every call in the ledger")
+        assert row["spent_usd"] == pytest.approx(math.fsum(mine))
+        assert row["unknown_calls"] == 0
     # And the gateway is back
     until(lambda: len(gateways(provided)) == GATEWAYS, 60, "both gateways")
 

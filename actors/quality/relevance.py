@@ -1,0 +1,90 @@
+"""Whether an answer is about what was asked: by its words, and by the directions of its sentences."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from actors.quality.requirements import instruction_of
+from actors.quality.text import STOP, Reading, stem, words_of
+
+Vector = Sequence[float]
+Embed = Callable[[list[str]], Sequence[Vector]]
+"""A vector for each of some texts, none of them empty."""
+
+MAX_EMBEDDED = 24
+"""Sentences of an answer that are embedded: the first ones, and the last two."""
+MAX_TEXT = 2000
+"""Characters of one text that are embedded."""
+_ORDERS = frozenset(
+    "write give list name tell explain describe create generate make provide suggest find identify following given sentence "
+    "text word answer question response step let think example use using include short brief new one two three four five "
+    "ten help want need know like good best way ways come up output input user article passage".split()
+)
+"""Words of orders, which an answer need not repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How near an answer is to its prompt; each a cosine in [-1, 1]."""
+
+    whole: float
+    sentences: float
+    """The mean over the answer's sentences."""
+    best: float
+    """The nearest sentence."""
+    first: float
+    order: float
+    """The whole answer beside the part of the prompt that gives the order."""
+
+
+def likeness(prompt: str, reading: Reading, embed: Embed) -> Likeness | None:
+    """`None` where one of the two has nothing to embed."""
+    answer = reading.shown.strip()
+    if not prompt.strip() or not answer:
+        return None
+    texts = [s.text[:MAX_TEXT] for s in reading.sentences if any(c.isalnum() for c in s.text)]
+    if len(texts) > MAX_EMBEDDED:
+        texts = [*texts[: MAX_EMBEDDED - 2], *texts[-2:]]
+    texts = texts or [answer[:MAX_TEXT]]
+    order = instruction_of(prompt)[0].strip()[:MAX_TEXT] or prompt[:MAX_TEXT]
+    # The least a model can make of a text is a vector of zeros; that is near nothing.
+    vectors = embed([prompt[: 2 * MAX_TEXT], order, answer[: 3 * MAX_TEXT], *texts])
+    table = np.asarray(vectors, dtype=np.float64)
+    lengths = np.linalg.norm(table, axis=1, keepdims=True)
+    table = np.nan_to_num(table / np.where(lengths > 0, lengths, 1.0), nan=0.0, posinf=0.0, neginf=0.0)
+    near = np.clip(table @ table[0], -1.0, 1.0)
+    parts = near[3:]
+    order_near = float(np.clip(table[1] @ table[2], -1.0, 1.0))
+    return Likeness(float(near[2]), float(parts.mean()), float(parts.max()), float(parts[0]), order_near)
+
+
+def subject_of(prompt: str) -> Counter[str]:
+    """The stems of a prompt that say what it is about, and how often."""
+    text = instruction_of(prompt)[0]
+    return Counter(stem(word) for word in words_of(text) if word not in STOP and word not in _ORDERS and len(word) > 1)
+
+
+def coverage(subject: Counter[str], reading: Reading) -> float | None:
+    """A fraction: how much of the prompt's subject the answer names; rarer, longer words count more."""
+    if not subject:
+        return None
+    weights = {word: min(3.0, math.sqrt(len(word))) for word in subject}
+    there = sum(weight for word, weight in weights.items() if word in reading.stems)
+    return there / sum(weights.values())
+
+
+def focus(subject: Counter[str], reading: Reading) -> float | None:
+    """A fraction: how many of the answer's words are of the prompt's subject."""
+    if not subject or not reading.content:
+        return None
+    return sum(count for word, count in reading.counted.items() if word in subject) / len(reading.content)
+
+
+def stranger(subject: Counter[str], reading: Reading) -> float:
+    """A fraction: how far a subject of its own outweighs the prompt's in the answer; 0 where none does."""
+    own = max((count for word, count in reading.counted.items() if word not in subject and len(word) > 2), default=0)
+    asked = max((count for word, count in reading.counted.items() if word in subject), default=0)
+    return 0.0 if own <= 1 else own / (own + asked + 1)
