@@ -23,7 +23,7 @@ from bus.blobs import H_REF
 from bus.client import Bus
 from bus.codec import CONTENT_TYPE, decode, decode_as, encode
 from bus.endings import Endings
-from bus.streams import COMMANDS, TASKS
+from bus.streams import CALLS, COMMANDS, TASKS
 from bus.subjects import TaskCommand, TaskEvents, TaskLogEntry, token
 from schemas.errors import (
     BusUnavailable,
@@ -108,8 +108,8 @@ class TaskLog:
     def __init__(self, bus: Bus, patience_s: float = 5.0) -> None:
         self._bus, self._endings = bus, Endings(bus)
         self._patience_s = patience_s
-        self._room: tuple[int, int] | None = None
-        """Bytes that the stream holds and may hold; None when unknown."""
+        self._full_stream: StorageFull | None = None
+        """Why no further task is taken; None while there is room, and while nobody knows."""
         self._room_read_at = -ROOM_CHECK_S
 
     # -- the way in --------------------------------------------------------------------------------------------
@@ -168,20 +168,20 @@ class TaskLog:
         return task, created
 
     async def _full(self) -> StorageFull | None:
-        """Why the stream takes no further task, if it does not. Unknown is no reason."""
+        """Why no further task is taken, if none is: its events or the record of its calls would find no room."""
         loop = asyncio.get_running_loop()
         if loop.time() - self._room_read_at >= ROOM_CHECK_S:
             self._room_read_at = loop.time()
-            try:
+            self._full_stream = None
+            with contextlib.suppress(nats.errors.Error, APIError, TimeoutError):
                 async with asyncio.timeout(min(ROOM_ANSWER_S, self._patience_s)):
-                    info = await self._bus.js.stream_info(TASKS)
-                self._room = (info.state.bytes, info.config.max_bytes or 0)
-            except (nats.errors.Error, APIError, TimeoutError):
-                self._room = None
-        if self._room is None:
-            return None
-        held, limit = self._room
-        return _log_full(held, limit) if 0 < limit * FULL_AT_PERCENT <= held * 100 else None
+                    for stream in (TASKS, CALLS):
+                        info = await self._bus.js.stream_info(stream)
+                        held, limit = info.state.bytes, info.config.max_bytes or 0
+                        if 0 < limit * FULL_AT_PERCENT <= held * 100:
+                            self._full_stream = _stream_full(stream, held, limit)
+                            break
+        return self._full_stream
 
     async def command(self, tenant: str, task_id: str, command: Command) -> None:
         """Ask the task's owner for something. It is kept, so that an owner still to come finds it too.
@@ -394,7 +394,7 @@ class TaskLog:
                     return await self._mine_or_raise(event)
                 if error.err_code in NO_ROOM:
                     if "maximum bytes" in (error.description or ""):
-                        raise _log_full() from error
+                        raise _stream_full(TASKS) from error
                     raise StorageFull(
                         f"JetStream has no room to record {event.event!r} ({error.description}); "
                         "free disk space under the platform's home, then send it again"
@@ -419,11 +419,11 @@ class TaskLog:
         raise WrongLastSequence(event.task_id) from None
 
 
-def _log_full(held: int | None = None, limit: int | None = None) -> StorageFull:
+def _stream_full(stream: str, held: int | None = None, limit: int | None = None) -> StorageFull:
+    what = "the task log" if stream == TASKS else "the journal of calls"
     of = f" ({held:,} of {limit:,} bytes)" if held is not None else ""
     return StorageFull(
-        f"the task log is full{of}; a larger DEVSKYY_STREAM_BYTES or a shorter keeping time makes room, "
-        "then send it again"
+        f"{what} is full{of}; a larger DEVSKYY_STREAM_BYTES or a shorter keeping time makes room, then send it again"
     )
 
 

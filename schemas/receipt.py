@@ -1,10 +1,14 @@
 """The honest receipt: who served, what it cost, what one premium model would have cost."""
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field
 
 from schemas.message import Message
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""Of tokens; whatever keeps them, SQL too, has 64 bits for it."""
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Call(Message):
@@ -33,12 +37,14 @@ class Call(Message):
     """A second attempt, made because the first took longer than the service mostly does."""
     overrun: bool = False
     """The provider charged more than the call was allowed to cost."""
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    cost_usd: float | None = None
+    dropped: tuple[str, ...] = ()
+    """Parameters of the question that were not passed on, for the model takes none; `temperature` mostly."""
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    cost_usd: Amount | None = None
     cost_estimated: bool = False
     cost_unknown_reason: str | None = None
-    latency_ms: float | None = None
+    latency_ms: Amount | None = None
 
 
 class Receipt(Message):

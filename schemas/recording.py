@@ -13,6 +13,7 @@ So a file that was cut off or changed is never taken for the run that it once wa
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ParamSpec, Self, TypeVar
@@ -183,7 +184,21 @@ def _json(line: str) -> dict[str, Any]:
         raise ValueError(f"is no JSON: {error}") from None
     if not isinstance(value, dict):
         raise ValueError("is no JSON object")  # noqa: TRY004 - a TypeError would pass the reader by
+    _finite(value)
     return value
+
+
+def _finite(value: Any) -> None:
+    """Refuse what was spelled as a number and is too large for one, as 1e400."""
+    parts = [value]
+    while parts:
+        match parts.pop():
+            case dict() as inner:
+                parts.extend(inner.values())
+            case list() as inner:
+                parts.extend(inner)
+            case float() as number if not math.isfinite(number):
+                raise ValueError("holds a number that is too large")
 
 
 def _valid(model: type[M], value: Any) -> M:

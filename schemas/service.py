@@ -46,7 +46,8 @@ class Price(Strict):
 
     @property
     def free(self) -> bool:
-        return all(rate.input_per_mtok == 0 and rate.output_per_mtok == 0 for rate in (self, *self.above))
+        rates: tuple[Price | PriceTier, ...] = (self, *self.above)
+        return all(rate.input_per_mtok == 0 and rate.output_per_mtok == 0 for rate in rates)
 
     @field_validator("above")
     @classmethod
@@ -85,7 +86,7 @@ class ServiceSpec(Strict):
     context_tokens: int | None = Field(default=None, gt=0)
     """How many tokens a prompt may have. Left out: litellm's table; unknown there: unknown."""
     images: bool | None = None
-    """Whether a prompt may hold images. Left out: litellm's table; unknown there: whether `vision` has a score over 0."""
+    """Whether a prompt may hold images. Left out: litellm's table; unknown there: whether `vision` scores over 0."""
     timeout_s: float | None = Field(default=None, gt=0)
     """Seconds that one attempt may take; left out: what is usual for its kind. `timeout` gives the one that holds."""
     hedge: bool = False
@@ -110,6 +111,15 @@ class ServiceSpec(Strict):
         if hedge and kind != "chat":
             raise ValueError(f"must be false for kind {kind}: only chat is hedged")
         return hedge
+
+    @field_validator("api_base")
+    @classmethod
+    def _without_a_password(cls, api_base: str | None) -> str | None:
+        if api_base is not None and "@" in api_base.partition("://")[2].partition("/")[0]:
+            raise ValueError(
+                "must hold no user name or password; a key belongs into the variable that api_key_env names"
+            )
+        return api_base
 
     @field_validator("capabilities")
     @classmethod

@@ -191,6 +191,8 @@ class TaskSummary(Message):
     created_at: datetime
     finished_at: datetime | None = None
     cost_usd: float | None = None
+    replayed: bool = False
+    """A recording answered: `cost_usd` is what it cost when it was recorded, and nothing was spent."""
 
 
 class TaskList(Message):

@@ -74,9 +74,7 @@ def _as_openai(problem: Problem) -> OpenAIFailure:
     """What OpenAI's clients know how to show."""
     other = "invalid_request_error" if problem.status < 500 else "server_error"
     param = problem.errors[0].field if problem.errors else "model" if problem.code == "model_not_found" else None
-    error = OpenAIError(
-        message=problem.detail, type=_KINDS.get(problem.status, other), param=param, code=problem.code
-    )
+    error = OpenAIError(message=problem.detail, type=_KINDS.get(problem.status, other), param=param, code=problem.code)
     return OpenAIFailure(error=error)
 
 

@@ -108,6 +108,7 @@ class TaskRepository:
                 created_at=row.created_at,
                 finished_at=row.finished_at,
                 cost_usd=row.cost_usd,
+                replayed=row.replayed,
             )
             for row in rows[:limit]
         )

@@ -6,6 +6,8 @@ from functools import cache
 from graphlib import TopologicalSorter
 from types import MappingProxyType
 
+from actors.catalogue.endpoints import ACCOUNT_VARIABLE, provider_of
+from actors.catalogue.known import EMBEDDED_MODELS, providers
 from schemas.service import NO_KEY_NEEDED, ServiceKind, ServiceSpec
 
 EMBEDDED = "embedded"
@@ -29,9 +31,6 @@ USUAL_VARIABLE = {
     "xai": "XAI_API_KEY",
 }
 
-ACCOUNT_VARIABLE = {"cloudflare": "CLOUDFLARE_ACCOUNT_ID"}
-"""Where the address to call holds the account's name."""
-
 NO_ENDPOINT = frozenset({"midjourney"})
 """Providers without an API of their own for everybody: the entry has to say whom to ask in their place."""
 
@@ -40,11 +39,6 @@ _NOT_SERVED: dict[ServiceKind, str] = {
     "design": "nothing in this version serves designs",
     "agent": "nothing in this version runs coding agents",
 }
-
-
-def provider_of(spec: ServiceSpec) -> str:
-    """The part of litellm's model string that names the provider."""
-    return spec.model.partition("/")[0]
 
 
 def on_own_machine(spec: ServiceSpec) -> bool:
@@ -114,6 +108,8 @@ def _lacking(name: str, spec: ServiceSpec, environ: Mapping[str, str]) -> str | 
         return not environ.get(variable, "").strip()
 
     provider = provider_of(spec)
+    if (unknown := _unknown(provider, spec)) is not None:
+        return unknown
     if provider == EMBEDDED and spec.kind == "image" and not _can_paint():
         return "needs a GPU and the gpu extra"
     if provider in NO_ENDPOINT and spec.api_base is None:
@@ -126,6 +122,18 @@ def _lacking(name: str, spec: ServiceSpec, environ: Mapping[str, str]) -> str | 
     if account is not None and spec.api_base is None and unset(account):
         return f"no account: set {account}, or state services.{name}.api_base"
     return None
+
+
+def _unknown(provider: str, spec: ServiceSpec) -> str | None:
+    """That nobody knows its model or its provider; of what a model elsewhere is called, only its provider can tell."""
+    if provider == EMBEDDED:
+        name, there_are = spec.model.partition("/")[2], EMBEDDED_MODELS.get(spec.kind, ())
+        if name in there_are:
+            return None
+        return f"no embedded model {name!r} for {spec.kind}; there is {' or '.join(there_are) or 'none'}"
+    if spec.kind in _NOT_SERVED or provider in providers():
+        return None
+    return f"no provider {provider!r} is known; a server that speaks OpenAI's format is openai/… with an api_base"
 
 
 @cache

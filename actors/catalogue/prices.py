@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from actors.catalogue.availability import EMBEDDED, on_own_machine, provider_of
+from actors.catalogue.availability import EMBEDDED, on_own_machine
+from actors.catalogue.endpoints import provider_of
 from schemas.service import Price, PriceTier, ServiceKind, ServiceSpec
 
 TABLE = "model_prices_and_context_window_backup.json"

@@ -82,7 +82,7 @@ def _unknown(wanted: list[str], there: Collection[str], kinds: Collection[str]) 
     if not kinds:
         return f"no agent has {names}; there are: {', '.join(sorted(there)) or 'none'}"
     agents_have = f"agents have: {', '.join(sorted(there)) or 'none'}"
-    return f"no agent has {names}, nor is it a profile; {agents_have}; profiles are: {', '.join(sorted(kinds))}"
+    return f"no agent has {names}, nor is that a profile; {agents_have}; profiles are: {', '.join(sorted(kinds))}"
 
 
 def _reasons(name: str, skills: set[str], wanted: list[str], touched: list[str]) -> list[str]:

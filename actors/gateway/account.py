@@ -12,7 +12,7 @@ from bus.journal import Entry, JournalStore, Overtaken, Spent, in_doubt
 from bus.subjects import CallJournal
 from schemas.budget import Reservation
 from schemas.completion import Complete, Completion
-from schemas.errors import BusUnavailable
+from schemas.errors import BusUnavailable, Unavailable
 from schemas.message import now
 from schemas.receipt import Call
 
@@ -72,7 +72,7 @@ class Account:
             self.held[reservation.id] = None
         try:
             await self.note()
-        except (Overtaken, BusUnavailable):
+        except (Overtaken, Unavailable):
             self._shut(call)
             if reservation is not None:
                 del self.held[reservation.id]

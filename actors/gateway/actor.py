@@ -9,7 +9,7 @@ import nats.errors
 import structlog
 
 from actors.base import Actor
-from actors.catalogue import load
+from actors.catalogue import endpoint_of, load
 from actors.gateway.breaker import Change
 from actors.gateway.embedding import Embedding
 from actors.gateway.gateway import Gateway
@@ -24,7 +24,7 @@ from bus.purse import PurseStream
 from bus.recordings import Recordings
 from bus.subjects import GatewayAlive, GatewayFigures, ModelsComplete, ModelsEmbed, TaskTokens
 from schemas.completion import Complete, Delta, Embed
-from schemas.errors import BusUnavailable, DeadlineExceeded, ResponderLost
+from schemas.errors import BusUnavailable, DeadlineExceeded, DevSkyyError, RemoteError, ResponderLost
 from schemas.message import Message
 from schemas.service import ServiceSpec
 
@@ -59,13 +59,9 @@ class GatewayActor(Actor):
         self._openai = openai
 
         def provider_of(spec: ServiceSpec) -> Provider:
-            match spec.model.split("/", 1)[0]:
-                case "embedded":
-                    return embedded
-                case "openai":
-                    return openai
-                case _:
-                    return litellm
+            if spec.model.startswith("embedded/"):
+                return embedded
+            return litellm if endpoint_of(spec) is None else openai
 
         catalogue = load(self.settings.config)
         self._journal = Journal(self.bus)
@@ -136,7 +132,7 @@ class GatewayActor(Actor):
         while True:
             try:
                 await self._purse.sweep(self._lives, self._gateway.outcome_of)
-            except BusUnavailable as error:
+            except DevSkyyError as error:
                 log.info("reservations are looked at again later", error=str(error))
             await asyncio.sleep(SWEEP_S)
 
@@ -157,6 +153,8 @@ class GatewayActor(Actor):
         while loop.time() < give_up:
             try:
                 return await self.bus.request(GatewayAlive(instance), Alive(key=key), Alive, timeout_s=1)
-            except (ResponderLost, DeadlineExceeded, nats.errors.Error):
+            except RemoteError:
+                return Alive(key=key, working=True)  # it answers, though not this: what it works on is unknown
+            except (ResponderLost, DeadlineExceeded, BusUnavailable, nats.errors.Error):
                 await asyncio.sleep(0.25)
         return None

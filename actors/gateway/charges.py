@@ -65,6 +65,7 @@ def answered(call: Call, ask: Complete, served: Served, price: Price | None, lat
             "cost_usd": cost,
             "cost_estimated": False,
             "cost_unknown_reason": reason,
+            "dropped": served.dropped,
             "latency_ms": latency_ms,
             "overrun": _overran(call, ask, cost, (served.prompt_tokens or 0) + (served.completion_tokens or 0)),
         }
@@ -84,7 +85,9 @@ def cut_off(call: Call, ask: Complete, heard: Heard, price: Price | None, outcom
             prompt = tokens.likely_tokens(_most_prompt_tokens(ask))
         written = tokens.likely_tokens(len(heard.text.encode()) + heard.unsaid)
         # An estimate is no proof that it wrote more than it was allowed to.
-        completion = max(min(written, ask.max_tokens), heard.completion_tokens or 0)
+        completion = heard.completion_tokens or 0
+        if not heard.final:
+            completion = max(min(written, ask.max_tokens), completion)
         cost = cost_usd(price, prompt, completion)
         update |= {
             "model": heard.model or call.model,

@@ -64,6 +64,11 @@ class Gateway:
             try:
                 completion = await asyncio.shield(work.task)
             except asyncio.CancelledError:
+                if not _cancelled():  # the call was, by somebody who has left; this one asks for it anew
+                    if work.recording is not None:
+                        await asyncio.wait([work.recording])
+                    await asyncio.sleep(0)
+                    continue
                 if work.waiting > 1 or work.task.cancelling():
                     raise
                 work.task.cancel()
@@ -124,6 +129,7 @@ class Gateway:
     async def _serve(self, account: Account) -> Completion:
         completion: Completion | None = None
         problem: Problem | None = None
+        attempts = account.attempts
         try:
             completion = await self._replayed(account) if account.ask.replay else await self._asked(account)
         except asyncio.CancelledError:
@@ -135,22 +141,26 @@ class Gateway:
             problem = Problem.of(error)
         if completion is None:
             completion = Completion(calls=account.calls, problem=problem)
-        recording = asyncio.create_task(self._recorded(account, completion, answered=problem is None))
+        paid_for = completion.problem is None and account.attempts > attempts
+        recording = asyncio.create_task(self._recorded(account, completion, paid_for))
         self._under_way[str(account.key)].recording = recording
         self._with.keep(recording)
-        if problem is not None:
+        # Who gets an answer that was paid for need not wait: should both fail now, the call is in doubt, as it was a
+        # moment before. What was found in the cache may be recorded otherwise already. And what a budget holds is to
+        # be given back before the asker's next call.
+        if not paid_for or account.to_settle:
             await asyncio.shield(recording)
-        # Who was answered need not wait: should both fail now, the call is in doubt, as it was a moment before.
         return completion
 
-    async def _recorded(self, account: Account, completion: Completion, answered: bool) -> None:
+    async def _recorded(self, account: Account, completion: Completion, paid_for: bool) -> None:
+        """Record what came of it; of an answer that was paid for, it is given even where that fails."""
         try:
             await account.close(completion)
-        except (Overtaken, BusUnavailable) as error:
+        except Exception as error:
             await account.forsake(self._with.purse)
-            if not answered:
+            if isinstance(error, Overtaken | BusUnavailable) and not paid_for:
                 raise
-            log.warning("an answer was not recorded", key=str(account.key), error=repr(error))
+            log.warning("an outcome was not recorded", key=str(account.key), error=repr(error))
         await account.settle(self._with.purse)
 
     async def _replayed(self, account: Account) -> Completion:

@@ -155,6 +155,14 @@ class Purse:
         if reservation.holds:
             await asyncio.shield(self._later(self._settle(reservation, NEVER_BEGAN, len(reservation.holds))))
 
+    async def holds(self, reservation: Reservation) -> bool:
+        """Whether nobody has given it back meanwhile, as is done for a gateway that is taken for dead.
+
+        Raises:
+            BusUnavailable: the bus did not say.
+        """
+        return await self._store.is_open(reservation)
+
     async def left(self, ask: Complete | None = None) -> tuple[Left, ...]:
         """Every limit and what it has come to today; with `ask` also its tree's.
 

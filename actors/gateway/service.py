@@ -23,11 +23,13 @@ from actors.gateway.steadiness import Lane, Visit
 from bus.journal import Overtaken
 from schemas.budget import BudgetRefused, Reservation
 from schemas.completion import Complete
-from schemas.errors import BudgetExceeded, BusUnavailable, DeadlineExceeded, UpstreamError
+from schemas.errors import BudgetExceeded, DeadlineExceeded, Unavailable, UpstreamError
 from schemas.message import now
 from schemas.receipt import Call
 from schemas.service import ServiceSpec
 
+STOOD_STILL_S = 2.0
+"""A gateway that cannot be asked for three seconds is taken for dead; after this long it asks whether it was."""
 PATIENCE_S = 2.0
 """How long a call waits for room at a service that is not the last of its order."""
 
@@ -198,7 +200,8 @@ class Service:
     async def _enter(self, patience_s: float, hedged: bool = False) -> _Try:
         """Get a place and the money for it, and write down that the provider is about to be called."""
         ask, account = self._ask, self._account
-        visit = await self._lane.enter(charges.likely_tokens(ask), patience_s)
+        visit = await self._place(patience_s)
+        began = time.monotonic()
         reservation: Reservation | None = None
         call: Call | None = None
         try:
@@ -223,9 +226,12 @@ class Service:
             )
             await account.begin(call, reservation)
             in_time(ask.deadline_at)
+            stood_still = time.monotonic() - began > STOOD_STILL_S
+            if reservation is not None and stood_still and not await self._purse.holds(reservation):
+                raise BudgetRefused("this gateway was taken for dead, and what it held was given back", "tree")
         except BaseException as error:
             visit.withdraw()  # nobody was called
-            if call is not None and not isinstance(error, Overtaken | BusUnavailable):
+            if call is not None and not isinstance(error, Overtaken | Unavailable):
                 account.end(call, None, reservation)
             elif reservation is not None:
                 await self._purse.release(reservation)
@@ -235,6 +241,18 @@ class Service:
         )
         self._tries.append(begun)
         return begun
+
+    async def _place(self, patience_s: float) -> Visit:
+        """A place at the service. Whoever has to wait for one looks first whether the question is answered already."""
+        account, tokens = self._account, charges.likely_tokens(self._ask)
+        try:
+            return await self._lane.enter(tokens, 0.0)
+        except NotNow:
+            if patience_s <= 0:
+                raise
+        if account.seq == 0 and (await account.journal.read(account.key)).entry is not None:
+            raise Overtaken(str(account.key))
+        return await self._lane.enter(tokens, patience_s)
 
     def _hear(self, attempt: int) -> Heard:
         if not self._ask.stream:

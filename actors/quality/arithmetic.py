@@ -20,26 +20,45 @@ _OPERATOR = r"(?:\+|-|\u2212|\u2013|\*\*?|\u00d7|\u22c5|\u00b7|/|\u00f7|\^|(?<=[
 _OPERAND = rf"[-\u2212]?\(*[ \t]?[-\u2212]?{_NUMBER}{_UNIT}[ \t]?\)*"
 _SIDE = rf"{_OPERAND}(?:[ \t]*{_OPERATOR}[ \t]*{_OPERAND}){{0,12}}"
 _EQUALS = r"(?:=|\u2248|~=|\bequals\b|\bis equal to\b|\bis\b|\bmakes\b|\bgives\b|\bgives us\b|\bare\b)"
-_EQUATION = re.compile(rf"(?P<left>{_OPERAND}(?:[ \t]*{_OPERATOR}[ \t]*{_OPERAND}){{1,12}})[ \t]*(?P<sign>{_EQUALS})"
-                       rf"[ \t]*(?P<about>about |approximately |roughly |only |just |\\boxed\{{)?(?P<right>{_SIDE})", re.I)
+_EQUATION = re.compile(
+    rf"(?P<left>{_OPERAND}(?:[ \t]*{_OPERATOR}[ \t]*{_OPERAND}){{1,12}})[ \t]*(?P<sign>{_EQUALS})"
+    rf"[ \t]*(?P<about>about |approximately |roughly |only |just |\\boxed\{{)?(?P<right>{_SIDE})",
+    re.I,
+)
 _EXPRESSION = re.compile(rf"{_OPERAND}(?:[ \t]*{_OPERATOR}[ \t]*{_OPERAND}){{1,12}}", re.I)
 _OF_TWO = re.compile(
     rf"\b(?P<what>sum|total|product|difference|quotient|average|mean) (?:of|between) (?P<a>{_NUMBER}),? (?:and|by) "
-    rf"(?P<b>{_NUMBER}) (?:is|equals|=)[ \t]*(?P<result>{_NUMBER})", re.I)
-_PERCENT = re.compile(rf"(?P<a>\d+(?:\.\d+)?)[ \t]?(?:%|percent) of (?P<b>{_NUMBER}) (?:is|equals|=)[ \t]*(?P<result>{_NUMBER})", re.I)
+    rf"(?P<b>{_NUMBER}) (?:is|equals|=)[ \t]*(?P<result>{_NUMBER})",
+    re.I,
+)
+_PERCENT = re.compile(
+    rf"(?P<a>\d+(?:\.\d+)?)[ \t]?(?:%|percent) of (?P<b>{_NUMBER}) (?:is|equals|=)[ \t]*(?P<result>{_NUMBER})", re.I
+)
 _ROOT = re.compile(rf"square root of (?P<a>{_NUMBER}) (?:is|equals|=)[ \t]*(?P<result>{_NUMBER})", re.I)
-_KIND = re.compile(r"(?<![\w.,])(?P<n>\d{1,9}) (?P<is>is|isn't|is not|are not) (?:an? |considered )*(?P<not>not (?:an? )?)?(?P<kind>prime|composite|even|odd)\b", re.I)
+_KIND = re.compile(
+    r"(?<![\w.,])(?P<n>\d{1,9}) (?P<is>is|isn't|is not|are not) (?:an? |considered )*(?P<not>not (?:an? )?)?(?P<kind>prime|composite|even|odd)\b",
+    re.I,
+)
 _DIGITS_ASKED = re.compile(r"\bbase[- ]?(\d{1,2})\b", re.I)
 _ASKED = re.compile(
-    r"\b(?:what(?:'s| is| does)|calculate|compute|evaluate|work out|how much is|solve|add|find)\b[^.\n?]{0,30}$", re.I)
+    r"\b(?:what(?:'s| is| does)|calculate|compute|evaluate|work out|how much is|solve|add|find)\b[^.\n?]{0,30}$", re.I
+)
 _BOXED = re.compile(r"\\boxed\{\s*(-?[\d,.]+)\s*\}")
-_NEGATED = re.compile(r"\b(?:not|isn't|wrong|incorrect|mistake|instead of|rather than|if|suppose|claims?|says?)\b[^.\n]{0,40}$", re.I)
+_NEGATED = re.compile(
+    r"\b(?:not|isn't|wrong|incorrect|mistake|instead of|rather than|if|suppose|claims?|says?)\b[^.\n]{0,40}$", re.I
+)
 _SIGNS = {
     "\u2212": "-", "\u2013": "-", "\u00d7": "*", "\u22c5": "*", "\u00b7": "*", "x": "*", "X": "*", "\\times": "*",
     "\\cdot": "*", "\u00f7": "/", "\\div": "/", "^": "**", "plus": "+", "minus": "-", "times": "*",
     "multiplied by": "*", "divided by": "/",
 }  # fmt: skip
-_SIGN = re.compile("|".join(re.escape(s) if not s[-1].isalpha() or s[0] == "\\" else rf"\b{s}\b" for s in sorted(_SIGNS, key=len, reverse=True)), re.I)
+_SIGN = re.compile(
+    "|".join(
+        re.escape(s) if not s[-1].isalpha() or s[0] == "\\" else rf"\b{s}\b"
+        for s in sorted(_SIGNS, key=len, reverse=True)
+    ),
+    re.I,
+)
 _OPERATIONS: dict[type[ast.AST], Callable[[float, float], float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -75,7 +94,9 @@ def calculations(reading: Reading, base: int = 10) -> list[Calculation]:
     for start, end, stated, right, about in _stated(text, base):
         if _NEGATED.search(text[max(0, start - 60) : start]):
             continue
-        found.append(Calculation(reading.place(start, end), stated, right, _near(stated, right, text[start:end], about)))
+        found.append(
+            Calculation(reading.place(start, end), stated, right, _near(stated, right, text[start:end], about))
+        )
         if len(found) >= MOST:
             break
     return found
@@ -102,7 +123,13 @@ def wrong(reading: Reading, prompt: str) -> list[Finding]:
     expected = asked_result(prompt, base)
     if expected is not None and not _holds_result(reading, expected, base):
         findings.append(
-            Finding("arithmetic", "accuracy", 0.9, f"the result, {_shown(expected, base)}, is not in the answer", "calculate it again")
+            Finding(
+                "arithmetic",
+                "accuracy",
+                0.9,
+                f"the result, {_shown(expected, base)}, is not in the answer",
+                "calculate it again",
+            )
         )
     return findings
 
@@ -119,7 +146,9 @@ def asked_result(prompt: str, base: int = 10) -> float | None:
     results = []
     for match in _EXPRESSION.finditer(prompt[:2000]):
         before, after = prompt[max(0, match.start() - 40) : match.start()], prompt[match.end() : match.end() + 12]
-        if not _clear(prompt, match.start(), match.end()) or re.match(r"\s*(?:[=<>\u2264\u2265](?!\s*\??\s*$)|[A-Za-z(]*\()", after):
+        if not _clear(prompt, match.start(), match.end()) or re.match(
+            r"\s*(?:[=<>\u2264\u2265](?!\s*\??\s*$)|[A-Za-z(]*\()", after
+        ):
             continue
         if re.fullmatch(r"\d+/\d+", match[0].strip()):
             continue  # a fraction, as in "2/3 of a cup"
@@ -134,7 +163,9 @@ def _stated(text: str, base: int) -> Iterator[tuple[int, int, float, float, bool
             # The mark of a list, no sign.
             again = _EQUATION.match(text, match.start() + 2)
             match = again or match  # noqa: PLW2901
-        about = match["sign"] in ("\u2248", "~=") or bool(match["about"] and match["about"].strip() in ("about", "approximately", "roughly"))
+        about = match["sign"] in ("\u2248", "~=") or bool(
+            match["about"] and match["about"].strip() in ("about", "approximately", "roughly")
+        )
         if not _clear(text, match.start(), match.end()) or not _of_one_unit(match["left"], match["right"]):
             continue
         left, right = _value(match["left"], base), _value(match["right"], base)
@@ -175,23 +206,41 @@ def _stated(text: str, base: int) -> Iterator[tuple[int, int, float, float, bool
 def _clear(text: str, start: int, end: int) -> bool:
     """Whether the calculation stands by itself: no unknown, no larger expression around it."""
     before = re.sub(r"(?:^|(?<=\s))(?:\*\*|__)$", "", text[max(0, start - 24) : start]).rstrip(" \t")
-    if before and (before[-1] in "+-*/^=<>\u2212\u00d7\u00f7\u00b7.,|_)]}%\\" and not before.endswith(("**", ", ", ",")) or before[-1].isdigit()):
+    if before and (
+        before[-1] in "+-*/^=<>\u2212\u00d7\u00f7\u00b7.,|_)]}%\\"
+        and not before.endswith(("**", ", ", ","))
+        or before[-1].isdigit()
+    ):
         # A mark of a list ("- 2 + 2 = 4", "1. 2 + 2 = 4") is no operator.
-        if not re.search(r"(?:^|\n)[ \t]*(?:[-*+|]|\d{1,2}[.)])$", before) and not re.search(r"[a-z]{2}[.,)]$|= ?$", before):
+        if not re.search(r"(?:^|\n)[ \t]*(?:[-*+|]|\d{1,2}[.)])$", before) and not re.search(
+            r"[a-z]{2}[.,)]$|= ?$", before
+        ):
             return False
     if start and (text[start - 1].isalpha() or text[start - 1] in "_$\u00b0") and not text[start].isspace():
         return False
-    if re.search(r"\b(?:[b-df-hj-zB-HJ-Z]|\d[a-z])[ \t]*$|\bof$|\bby$|\bthan$", before) and not re.search(r"[=:][ \t]*$", before):
+    if re.search(r"\b(?:[b-df-hj-zB-HJ-Z]|\d[a-z])[ \t]*$|\bof$|\bby$|\bthan$", before) and not re.search(
+        r"[=:][ \t]*$", before
+    ):
         return False
     after = re.sub(r"^(?:\*\*|__)", "", text[end : end + 12])
-    return not re.match(r"[\d,]*\d|\.\d|[a-zA-Z]?\(|[ \t]*(?:\*|/|\^|\u00d7|\u00f7|\u00b7|\+[ \t]?\w|[-\u2212][ \t]?\d)|[ \t]*[a-z]\b(?![ \t]\w)|[ \t]*(?:remainder|million|billion|thousand|dozen|r \d)|!|e[-+]?\d", after)
+    return not re.match(
+        r"[\d,]*\d|\.\d|[a-zA-Z]?\(|[ \t]*(?:\*|/|\^|\u00d7|\u00f7|\u00b7|\+[ \t]?\w|[-\u2212][ \t]?\d)|[ \t]*[a-z]\b(?![ \t]\w)|[ \t]*(?:remainder|million|billion|thousand|dozen|r \d)|!|e[-+]?\d",
+        after,
+    )
 
 
 def _of_one_unit(left: str, right: str) -> bool:
     """Sums in which units change ("1 km + 500 m = 1500 m") are left alone, and per cents of something."""
     if "%" in left + right:
         return False
-    units = {unit.lower().rstrip("s") for unit in re.findall(r"\d[ \t]?([A-Za-z]{1,12})\b", left + " " + right)} - {"x", "time", "plu", "minu", "divided", "multiplied"}
+    units = {unit.lower().rstrip("s") for unit in re.findall(r"\d[ \t]?([A-Za-z]{1,12})\b", left + " " + right)} - {
+        "x",
+        "time",
+        "plu",
+        "minu",
+        "divided",
+        "multiplied",
+    }
     return len(units) <= 1 or not re.search(r"[-+\u2212]|plus|minus", left)
 
 
@@ -272,7 +321,11 @@ def _holds_result(reading: Reading, expected: float, base: int) -> bool:
             return True
     if not numbers:
         # "one hundred and sixty-one": numbers as words are not read.
-        return bool(re.search(r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|hundred|zero|half|third)", reading.prose, re.I))
+        return bool(
+            re.search(
+                r"\b(?:one|two|three|four|five|six|seven|eight|nine|ten|hundred|zero|half|third)", reading.prose, re.I
+            )
+        )
     return False
 
 

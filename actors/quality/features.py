@@ -18,11 +18,23 @@ WORDS = (
 )  # fmt: skip
 LIKENESS = ("whole", "sentences", "best", "first", "order")
 TERSE_WORDS = 6
-_USUAL = {"coverage": 0.6, "focus": 0.25, "pairs": 0.35, "overlap first": 0.4, "whole": 0.5, "sentences": 0.4, "best": 0.6, "first": 0.5, "order": 0.5}
+_USUAL = {
+    "coverage": 0.6,
+    "focus": 0.25,
+    "pairs": 0.35,
+    "overlap first": 0.4,
+    "whole": 0.5,
+    "sentences": 0.4,
+    "best": 0.6,
+    "first": 0.5,
+    "order": 0.5,
+}
 """What answers of some length commonly have."""
 _HEDGE = re.compile(
     r"\b(?:may|might|could|possibly|perhaps|generally|typically|various|certain|some|often|usually|can be|"
-    r"several|many|different|important|effective|overall|various)\b", re.I)
+    r"several|many|different|important|effective|overall|various)\b",
+    re.I,
+)
 _CONCRETE = re.compile(r"\d[\d.,:]*|(?<=[a-z,] )[A-Z][\w'-]+|`[^`]+`|\"[^\"\n]+\"")
 
 
@@ -35,25 +47,34 @@ def of_words(prompt: Reading, reading: Reading, kept: Sequence[Fulfilment]) -> d
     sentences = [len(s.text.split()) for s in reading.sentences] or [0]
     first = Reading(reading.sentences[0].text) if reading.sentences else reading
     led = coverage(subject, first)
-    return _shrunk({
-        "coverage": 0.5 if covered is None else covered,
-        "focus": 0.2 if focused is None else min(focused, 0.6),
-        "no stranger": 1 - stranger(subject, reading),
-        "requirements": sum(one.weight * one.share for one in kept) / weight if weight else 1.0,
-        "no preamble": 0.0 if talk.preamble(reading) else 1.0,
-        "no filler": 1 - talk.filler_share(reading),
-        "novelty": 0.6 if new is None else new,
-        "concrete": min(1.0, 4 * len(_CONCRETE.findall(reading.prose)) / words),
-        "plain": 1 - min(1.0, max(0.0, (sum(sentences) / len(sentences) - 12) / 30)),
-        "direct": 1 - min(1.0, 8 * len(_HEDGE.findall(reading.prose)) / words),
-        "overlap first": 0.3 if led is None else led,
-        "pairs": _pairs(prompt, reading),
-        "enough": _enough(prompt, reading),
-    }, reading)
+    return _shrunk(
+        {
+            "coverage": 0.5 if covered is None else covered,
+            "focus": 0.2 if focused is None else min(focused, 0.6),
+            "no stranger": 1 - stranger(subject, reading),
+            "requirements": sum(one.weight * one.share for one in kept) / weight if weight else 1.0,
+            "no preamble": 0.0 if talk.preamble(reading) else 1.0,
+            "no filler": 1 - talk.filler_share(reading),
+            "novelty": 0.6 if new is None else new,
+            "concrete": min(1.0, 4 * len(_CONCRETE.findall(reading.prose)) / words),
+            "plain": 1 - min(1.0, max(0.0, (sum(sentences) / len(sentences) - 12) / 30)),
+            "direct": 1 - min(1.0, 8 * len(_HEDGE.findall(reading.prose)) / words),
+            "overlap first": 0.3 if led is None else led,
+            "pairs": _pairs(prompt, reading),
+            "enough": _enough(prompt, reading),
+        },
+        reading,
+    )
 
 
-_OPEN = re.compile(r"\b(?:explain|describe|how|why|write|tell|discuss|story|design|advice|compare|essay|analy[sz]e|provide|differences?|summari[sz]e|create|generate)\b", re.I)
-_CLOSED = re.compile(r"\b(?:which|what is the|how many|name|classify|identify|convert|calculate|title|sentence|word|one|single|detect|sort|only|brief(?:ly)?|short|rewrite|complete)\b", re.I)
+_OPEN = re.compile(
+    r"\b(?:explain|describe|how|why|write|tell|discuss|story|design|advice|compare|essay|analy[sz]e|provide|differences?|summari[sz]e|create|generate)\b",
+    re.I,
+)
+_CLOSED = re.compile(
+    r"\b(?:which|what is the|how many|name|classify|identify|convert|calculate|title|sentence|word|one|single|detect|sort|only|brief(?:ly)?|short|rewrite|complete)\b",
+    re.I,
+)
 
 
 def _pairs(prompt: Reading, reading: Reading) -> float:
@@ -76,11 +97,20 @@ def _enough(prompt: Reading, reading: Reading) -> float:
 
 
 def of_likeness(like: Likeness, reading: Reading) -> dict[str, float]:
-    found = {"whole": like.whole, "sentences": like.sentences, "best": like.best, "first": like.first, "order": like.order}
+    found = {
+        "whole": like.whole,
+        "sentences": like.sentences,
+        "best": like.best,
+        "first": like.first,
+        "order": like.order,
+    }
     return _shrunk(found, reading)
 
 
 def _shrunk(features: dict[str, float], reading: Reading) -> dict[str, float]:
     """A few words share little with any prompt, be they right or wrong: each is drawn towards what is usual."""
     sure = len(reading.words) / (len(reading.words) + TERSE_WORDS)
-    return {name: _USUAL[name] + sure * (value - _USUAL[name]) if name in _USUAL else value for name, value in features.items()}
+    return {
+        name: _USUAL[name] + sure * (value - _USUAL[name]) if name in _USUAL else value
+        for name, value in features.items()
+    }

@@ -17,7 +17,25 @@ MAX_PARSED = 1_000_000
 """Characters of JSON that are read; what is longer is not judged."""
 MAX_CODE = 60_000
 _PYTHON = ("python", "py", "python3")
-_BRACES = ("javascript", "js", "typescript", "ts", "java", "c", "cpp", "c++", "csharp", "c#", "go", "rust", "rs", "css", "kotlin", "swift", "php")
+_BRACES = (
+    "javascript",
+    "js",
+    "typescript",
+    "ts",
+    "java",
+    "c",
+    "cpp",
+    "c++",
+    "csharp",
+    "c#",
+    "go",
+    "rust",
+    "rs",
+    "css",
+    "kotlin",
+    "swift",
+    "php",
+)
 _STRINGS = re.compile(r"\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|`[^`]*`|//[^\n]*|/\*.*?\*/", re.S)
 _LOOKS_LIKE_JSON = re.compile(r"\s*(?:\{\s*(?:\"|\}|'|\w+\s*:)|\[\s*(?:[\[{\"\]]|-?\d+\s*[,\]]))")
 _LOOKS_LIKE_PYTHON = re.compile(r"^(?:from \w[\w.]* import |import \w+|def \w+\(.*\).*:|class \w+.*:|@\w+)", re.M)
@@ -66,7 +84,11 @@ def wrong(reading: Reading, schema: Mapping[str, Any] | None = None, json_asked:
 def parsed(reading: Reading, schema: Mapping[str, Any] | None, json_asked: bool) -> int:
     """How many pieces of the answer could be read by a parser at all."""
     known = sum(block.language in (*_PYTHON, *_BRACES, "json", "xml", "csv") for block in reading.blocks)
-    return known + (schema is not None or json_asked or looks_like_json(reading)) + (_LOOKS_LIKE_PYTHON.search(reading.shown) is not None)
+    return (
+        known
+        + (schema is not None or json_asked or looks_like_json(reading))
+        + (_LOOKS_LIKE_PYTHON.search(reading.shown) is not None)
+    )
 
 
 def _json(reading: Reading, schema: Mapping[str, Any] | None, asked: bool) -> list[Finding]:
@@ -76,7 +98,16 @@ def _json(reading: Reading, schema: Mapping[str, Any] | None, asked: bool) -> li
     except NotJson as error:
         if not asked and not _meant_as_json(reading):
             return []
-        return [Finding("json", "accuracy", 1.0 if asked else 0.8, f"it is no JSON: {error}", "give JSON and nothing else", whole)]
+        return [
+            Finding(
+                "json",
+                "accuracy",
+                1.0 if asked else 0.8,
+                f"it is no JSON: {error}",
+                "give JSON and nothing else",
+                whole,
+            )
+        ]
     if schema is None:
         return []
     import jsonschema
@@ -90,7 +121,9 @@ def _json(reading: Reading, schema: Mapping[str, Any] | None, asked: bool) -> li
             if len(errors) >= 5:
                 break
     except Exception as error:  # a schema that is none, or refers to what is not here: nothing is known of the answer
-        return [Finding("schema", "accuracy", 0.01, f"the schema cannot be used: {str(error)[:120]}", "mend the schema")]
+        return [
+            Finding("schema", "accuracy", 0.01, f"the schema cannot be used: {str(error)[:120]}", "mend the schema")
+        ]
     return [
         Finding(
             "schema",
@@ -117,7 +150,9 @@ def _block(reading: Reading, block: Block) -> list[Finding]:
     reason = _unreadable(block.language, block.code)
     if reason is None:
         return []
-    return [Finding("code", "accuracy", 0.7, f"the block of {block.language} cannot be read: {reason}", "mend it", place)]
+    return [
+        Finding("code", "accuracy", 0.7, f"the block of {block.language} cannot be read: {reason}", "mend it", place)
+    ]
 
 
 def _unreadable(language: str, code: str) -> str | None:
@@ -173,4 +208,6 @@ def _bare_code(reading: Reading) -> list[Finding]:
     prose = re.search(r"^[A-Z][a-z]+ [a-z]+ [a-z]+[^()=:]*\.$", text, re.M)
     if reason is None or prose or len(text) > MAX_CODE or ";" in text or "{" in text:
         return []
-    return [Finding("code", "accuracy", 0.7, f"the code cannot be read: {reason}", "mend it", reading.place(0, len(text)))]
+    return [
+        Finding("code", "accuracy", 0.7, f"the code cannot be read: {reason}", "mend it", reading.place(0, len(text)))
+    ]

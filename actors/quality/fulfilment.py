@@ -67,7 +67,9 @@ def _judge(requirement: Requirement, reading: Reading, prompt: Reading) -> tuple
         case "must":
             there = [value for value in requirement.values if _holds(reading, value, requirement.unit)]
             missing = [value for value in requirement.values if value not in there]
-            return len(there) / len(requirement.values), f"{_list(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+            return len(there) / len(
+                requirement.values
+            ), f"{_list(missing)} {'is' if len(missing) == 1 else 'are'} missing"
         case "must not":
             there = [value for value in requirement.values if _holds(reading, value, requirement.unit, exact=True)]
             return (0.0 if there else 1.0), f"{_list(there)} must not be in it"
@@ -75,11 +77,15 @@ def _judge(requirement: Requirement, reading: Reading, prompt: Reading) -> tuple
             return _starts(requirement, reading)
         case "ends":
             want = " ".join(words_of(requirement.values[0]))
-            return float(" ".join(words_of(reading.text[-len(requirement.values[0]) - 60 :])).endswith(want)), f"it does not end with {requirement.values[0]!r}"
+            return float(
+                " ".join(words_of(reading.text[-len(requirement.values[0]) - 60 :])).endswith(want)
+            ), f"it does not end with {requirement.values[0]!r}"
         case "position":
             pieces = re.findall(r"[\w'-]+", reading.shown[:60_000])
             at = pieces[requirement.number - 1].lower() if requirement.number <= len(pieces) else ""
-            return float(at == requirement.values[0].lower()), f"its word {requirement.number} is {at!r}, not {requirement.values[0]!r}"
+            return float(
+                at == requirement.values[0].lower()
+            ), f"its word {requirement.number} is {at!r}, not {requirement.values[0]!r}"
         case _:
             return _judge_loosely(requirement, reading, prompt)
 
@@ -90,20 +96,33 @@ def _judge_loosely(requirement: Requirement, reading: Reading, prompt: Reading) 
             named = [value for value in requirement.values if stem(value) in reading.stems]
             return (1.0 if named else 0.0), f"it names none of {_list(requirement.values)}"
         case "yes or no":
-            said = re.search(r"\b(?:yes|no|true|false|not|never|depends|can|could|should|is|are|does|do|will|would|may|might|correct)\b|n't", reading.prose[:400], re.I)
+            said = re.search(
+                r"\b(?:yes|no|true|false|not|never|depends|can|could|should|is|are|does|do|will|would|may|might|correct)\b|n't",
+                reading.prose[:400],
+                re.I,
+            )
             return (1.0 if said else 0.0), "it says neither yes nor no"
         case "short":
             words = reading.word_count
-            return (1.0 if words <= 60 else max(0.0, 1 - (words - 60) / 200)), f"it has {words} words though little is asked for"
+            return (
+                1.0 if words <= 60 else max(0.0, 1 - (words - 60) / 200)
+            ), f"it has {words} words though little is asked for"
         case "example":
-            there = re.search(r"\b(?:example|e\.g|for instance|such as|like|imagine|say,|consider)\b|[\"\u201c`:]", reading.shown, re.I)
+            there = re.search(
+                r"\b(?:example|e\.g|for instance|such as|like|imagine|say,|consider)\b|[\"\u201c`:]",
+                reading.shown,
+                re.I,
+            )
             return float(there is not None), "it gives no example"
         case "parts" | "items":
             return _parts(requirement, reading)
         case "own words":
             return _own_words(reading, prompt)
         case "first person":
-            about = re.search(r"\bI would (?:say|introduce|respond|reply|start|begin)\b|\bwould (?:probably )?(?:say|introduce)\b|^As an? [\w ]{3,40}, I would", reading.prose[:500])
+            about = re.search(
+                r"\bI would (?:say|introduce|respond|reply|start|begin)\b|\bwould (?:probably )?(?:say|introduce)\b|^As an? [\w ]{3,40}, I would",
+                reading.prose[:500],
+            )
             return (0.3 if about else 1.0), "it tells what it would say, and does not say it"
         case "form":
             return _form(requirement.values[0], reading)
@@ -159,7 +178,11 @@ def things(reading: Reading) -> int | None:
     """How many things an answer gives: points of a list, blocks of lines, or names in a row; `None` where unclear."""
     if reading.items >= 2:
         return reading.items
-    labelled = re.findall(r"^\W*(?:option|example|question|q|tip|idea|step|fact|reason|title|headline|day|statement|way)\s*#?\d{1,2}\b", reading.prose, re.I | re.M)
+    labelled = re.findall(
+        r"^\W*(?:option|example|question|q|tip|idea|step|fact|reason|title|headline|day|statement|way)\s*#?\d{1,2}\b",
+        reading.prose,
+        re.I | re.M,
+    )
     if len(labelled) >= 2:
         return len(labelled)
     lines = reading.lines
@@ -173,7 +196,11 @@ def things(reading: Reading) -> int | None:
                 return len(parts)
         return None
     short = [line for line in lines if not line.rstrip().endswith(":")]
-    if len(short) >= 2 and len({line.rstrip()[-1:] in ".!?" for line in short}) == 1 and max(len(line) for line in short) < 200:
+    if (
+        len(short) >= 2
+        and len({line.rstrip()[-1:] in ".!?" for line in short}) == 1
+        and max(len(line) for line in short) < 200
+    ):
         return len(short)
     return None
 
@@ -195,7 +222,9 @@ def _format(name: str, reading: Reading) -> tuple[float, str] | None:
             return float(reading.items >= 2), "it is no list"
         case "table":
             rows = len(re.findall(r"^[^|\n]*\|[^\n]*\|", reading.shown, re.M))
-            return float(rows >= 2 or "<table" in reading.shown or "\t" in reading.shown or reading.shown.count("+--") > 1), "there is no table"
+            return float(
+                rows >= 2 or "<table" in reading.shown or "\t" in reading.shown or reading.shown.count("+--") > 1
+            ), "there is no table"
         case "csv":
             return float(sum("," in line or ";" in line for line in reading.shown.splitlines()) >= 2), "it is no CSV"
         case "xml" | "html":
@@ -211,11 +240,17 @@ def _format(name: str, reading: Reading) -> tuple[float, str] | None:
 
 
 _CODE_MARKS = re.compile(
-    r"^\s*(?:def |class |import |from \w+ import|#include|public |function |const |let |var |for ?\(|while ?\(|if ?\(|return\b|SELECT\b|<\w+|package |fn |print|\w+\s*=\s*[\w\[{(\"']|\w+\(.*\);?\s*$|\}|\$)|[;{}]\s*$", re.I | re.M)
+    r"^\s*(?:def |class |import |from \w+ import|#include|public |function |const |let |var |for ?\(|while ?\(|if ?\(|return\b|SELECT\b|<\w+|package |fn |print|\w+\s*=\s*[\w\[{(\"']|\w+\(.*\);?\s*$|\}|\$)|[;{}]\s*$",
+    re.I | re.M,
+)
 
 
 def _code(reading: Reading) -> tuple[float, str]:
-    if reading.blocks or len(_CODE_MARKS.findall(reading.shown)) >= 2 or re.search(r"^\s*(?:def|while|for|function|SELECT)\b.*[:;({]", reading.shown, re.M):
+    if (
+        reading.blocks
+        or len(_CODE_MARKS.findall(reading.shown)) >= 2
+        or re.search(r"^\s*(?:def|while|for|function|SELECT)\b.*[:;({]", reading.shown, re.M)
+    ):
         return 1.0, ""
     return 0.0, "there is no code"
 
@@ -245,7 +280,9 @@ def _parts(requirement: Requirement, reading: Reading) -> tuple[float, str]:
         stems = [stem(word) for word in words_of(value) if word not in STOP] or [stem(word) for word in words_of(value)]
         if stems and not any(part in reading.stems for part in stems):
             missing.append(value)
-    return 1 - len(missing) / len(requirement.values), f"{_list(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    return 1 - len(missing) / len(
+        requirement.values
+    ), f"{_list(missing)} {'is' if len(missing) == 1 else 'are'} missing"
 
 
 def _own_words(reading: Reading, prompt: Reading) -> tuple[float, str] | None:
@@ -265,10 +302,17 @@ def _form(form: str, reading: Reading) -> tuple[float, str] | None:
         case "poem" | "poetry" | "haiku" | "limerick":
             return float(len(lines) >= 3), f"it is no {form}"
         case "dialogue" | "dialog" | "conversation" | "script":
-            turns = len(re.findall(r"^\W*[A-Z][\w .'-]{0,40}\W*:", reading.prose, re.M)) + len(re.findall(r"[\"\u201c]", reading.prose)) // 2
+            turns = (
+                len(re.findall(r"^\W*[A-Z][\w .'-]{0,40}\W*:", reading.prose, re.M))
+                + len(re.findall(r"[\"\u201c]", reading.prose)) // 2
+            )
             return (1.0 if turns >= 2 else 0.2), f"nobody speaks in this {form}"
         case "email" | "e-mail" | "letter":
-            return (1.0 if re.search(r"\b(?:dear|hi|hello|subject|greetings|to whom|regards|sincerely)\b", reading.prose, re.I) else 0.3), f"it is no {form}"
+            return (
+                1.0
+                if re.search(r"\b(?:dear|hi|hello|subject|greetings|to whom|regards|sincerely)\b", reading.prose, re.I)
+                else 0.3
+            ), f"it is no {form}"
         case "quiz" | "question":
             return float("?" in reading.shown), "it asks nothing"
         case "equation":
@@ -286,8 +330,14 @@ def _form(form: str, reading: Reading) -> tuple[float, str] | None:
 
 def _only(requirement: Requirement, reading: Reading) -> tuple[float, str] | None:
     if not requirement.values:
-        return (1.0 if reading.word_count <= 40 or reading.blocks else 0.6), "there is more in it than what was asked for"
-    several = reading.items >= 2 or re.search(r"\b(?:it could also|another|other common|alternatively|others? include)\b|\b\w+, \w+, and \w+\b examples?", reading.prose, re.I)
+        return (
+            1.0 if reading.word_count <= 40 or reading.blocks else 0.6
+        ), "there is more in it than what was asked for"
+    several = reading.items >= 2 or re.search(
+        r"\b(?:it could also|another|other common|alternatively|others? include)\b|\b\w+, \w+, and \w+\b examples?",
+        reading.prose,
+        re.I,
+    )
     return (0.4 if several else 1.0), "it gives several where one is asked for"
 
 

@@ -50,9 +50,13 @@ _LETTER = re.compile(r"[^\W\d_]")
 _NAMED = re.compile(
     r"(?:\b(?:in|into|to|auf|en|using)\s+(?:the\s+|simple\s+|plain\s+|proper\s+|formal\s+|modern\s+)*)"
     rf"({'|'.join(NAMES)})\b(?!\s+(?:sentence|word|text|movie|film|history|literature|class|teacher|cuisine|food|"
-    r"people|culture|king|queen|revolution|market|art|government|speaker))", re.I)
+    r"people|culture|king|queen|revolution|market|art|government|speaker))",
+    re.I,
+)
 _FOREIGN = re.compile(
-    rf"\b(?:translat\w*|languages?|idioms?|loanwords?|phrases? in|{'|'.join(name for name in NAMES if name != 'english')})\b", re.I)
+    rf"\b(?:translat\w*|languages?|idioms?|loanwords?|phrases? in|{'|'.join(name for name in NAMES if name != 'english')})\b",
+    re.I,
+)
 
 FEWEST_WORDS = 6
 """Fewer words of a Latin script tell no language."""
@@ -89,6 +93,11 @@ def language_asked(prompt: str) -> tuple[str | None, bool]:
     if named or _FOREIGN.search(prompt):
         return None, False
     language, sure = language_of(prompt)
+    if language is None and prompt.isascii() and len(set(words_of(prompt)) & _WORDS["en"]) >= 1:
+        # Too short to be sure of itself; an answer in a language that is sure of itself is still a surprise.
+        hits = {name: len(set(words_of(prompt)) & known) for name, known in _WORDS.items()}
+        if all(hits["en"] > other for name, other in hits.items() if name != "en"):
+            return "en", False
     return (language, False) if sure > 0.3 else (None, False)
 
 
@@ -123,4 +132,8 @@ def _in_part(reading: Reading, asked: str) -> list[Finding]:
         return []
     first = strange[0]
     place = reading.place(first.start, first.start + len(first.text))
-    return [Finding("language", "completeness", 0.6, f"parts of the answer are not in {asked!r}", f"keep to {asked!r}", place)]
+    return [
+        Finding(
+            "language", "completeness", 0.6, f"parts of the answer are not in {asked!r}", f"keep to {asked!r}", place
+        )
+    ]

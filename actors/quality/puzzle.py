@@ -10,16 +10,38 @@ from actors.quality.requirements import instruction_of
 from actors.quality.text import Reading, words_of
 
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?![\w])")
-_SORT = re.compile(r"\b(?:sort|arrange|order|rank|put|organi[sz]e|reorder)\b[^.\n]{0,120}?\b(?P<how>ascending|descending|alphabetical(?:ly)?|smallest to (?:largest|biggest)|"
-                   r"largest to smallest|biggest to smallest|lowest to highest|highest to lowest|increasing|decreasing|numerical)\b", re.I)
-_KEEP = re.compile(r"\b(?:sort|arrange|rearrange|group|classify|categori[sz]e|alphabeti[sz]e|organi[sz]e|reorder|shuffle)\b", re.I)
-_ROW = re.compile(r"(?:^|[:.?!]\s+|\n)\s*\[?(?P<row>[^\n:.?!\[\],]{1,40}(?:,\s*(?:and\s+)?[^\n:.?!\[\],]{1,40}){2,40})\]?\s*(?=[.?!\n]|$)")
-_HOW_MANY = re.compile(r"\bhow many (?P<what>words|letters|characters|vowels|consonants|(?P<letter>[a-z])'?s)\b[^\"\u201c\n]{0,60}[\"\u201c](?P<text>[^\"\u201d]{1,600})[\"\u201d]", re.I)
-_STATISTIC = re.compile(r"\b(?P<what>average|mean|median|sum|total|product|maximum|largest|minimum|smallest|range|gcd|greatest common (?:divisor|factor)|lcm|least common multiple|lowest common multiple)\b"
-                        r"(?: (?:number|value))?\s+(?:of|in|from|between|among)\b[^\d\n]{0,60}(?P<numbers>-?\d[\d.]*(?:,?\s+(?:and\s+)?-?\d[\d.]*|,-?\d[\d.]*){1,30})", re.I)
-_CONVERT = re.compile(r"\b(?:convert|change|what is|how (?:many|much)[^.\n]{0,40})\b[^.\n\d]{0,40}(?P<n>-?\d[\d,]*(?:\.\d+)?)\s*(?:\u00b0|degrees? )?\s*(?P<a>[a-z]+)\s+(?:to|into|in)\s+(?:\u00b0|degrees? )?(?P<b>[a-z]+)", re.I)
-_RHYME = re.compile(r"\brhym\w+\b[^.\n]{0,60}?(?:with|for|word|of)[\s:.]*(?:the )?(?:following )?(?:words?)?[\s:.]*[\"'\u201c]?(?P<word>[A-Za-z]{3,14})[\"'\u201d]?\s*[.?]?\s*$", re.I)
-_UNCHANGED = re.compile(r"\b(?:rewrite|rephrase|paraphrase|reword|edit|correct|fix|improve|modify|change|convert|translate|transform|simplify|summari[sz]e|infer|combine|shorten|expand)\b", re.I)
+_SORT = re.compile(
+    r"\b(?:sort|arrange|order|rank|put|organi[sz]e|reorder)\b[^.\n]{0,120}?\b(?P<how>ascending|descending|alphabetical(?:ly)?|smallest to (?:largest|biggest)|"
+    r"largest to smallest|biggest to smallest|lowest to highest|highest to lowest|increasing|decreasing|numerical)\b",
+    re.I,
+)
+_KEEP = re.compile(
+    r"\b(?:sort|arrange|rearrange|group|classify|categori[sz]e|alphabeti[sz]e|organi[sz]e|reorder|shuffle)\b", re.I
+)
+_ROW = re.compile(
+    r"(?:^|[:.?!]\s+|\n)\s*\[?(?P<row>[^\n:.?!\[\],]{1,40}(?:,\s*(?:and\s+)?[^\n:.?!\[\],]{1,40}){2,40})\]?\s*(?=[.?!\n]|$)"
+)
+_HOW_MANY = re.compile(
+    r"\bhow many (?P<what>words|letters|characters|vowels|consonants|(?P<letter>[a-z])'?s)\b[^\"\u201c\n]{0,60}[\"\u201c](?P<text>[^\"\u201d]{1,600})[\"\u201d]",
+    re.I,
+)
+_STATISTIC = re.compile(
+    r"\b(?P<what>average|mean|median|sum|total|product|maximum|largest|minimum|smallest|range|gcd|greatest common (?:divisor|factor)|lcm|least common multiple|lowest common multiple)\b"
+    r"(?: (?:number|value))?\s+(?:of|in|from|between|among)\b[^\d\n]{0,60}(?P<numbers>-?\d[\d.]*(?:,?\s+(?:and\s+)?-?\d[\d.]*|,-?\d[\d.]*){1,30})",
+    re.I,
+)
+_CONVERT = re.compile(
+    r"\b(?:convert|change|what is|how (?:many|much)[^.\n]{0,40})\b[^.\n\d]{0,40}(?P<n>-?\d[\d,]*(?:\.\d+)?)\s*(?:\u00b0|degrees? )?\s*(?P<a>[a-z]+)\s+(?:to|into|in)\s+(?:\u00b0|degrees? )?(?P<b>[a-z]+)",
+    re.I,
+)
+_RHYME = re.compile(
+    r"\brhym\w+\b[^.\n]{0,60}?(?:with|for|word|of)[\s:.]*(?:the )?(?:following )?(?:words?)?[\s:.]*[\"'\u201c]?(?P<word>[A-Za-z]{3,14})[\"'\u201d]?\s*[.?]?\s*$",
+    re.I,
+)
+_UNCHANGED = re.compile(
+    r"\b(?:rewrite|rephrase|paraphrase|reword|edit|correct|fix|improve|modify|change|convert|translate|transform|simplify|summari[sz]e|infer|combine|shorten|expand)\b",
+    re.I,
+)
 _PRIMES = re.compile(r"\bprime numbers?\b", re.I)
 _UNITS: dict[str, tuple[str, float]] = {
     name: (kind, size)
@@ -35,7 +57,12 @@ _UNITS: dict[str, tuple[str, float]] = {
 
 def wrong(reading: Reading, prompt: str) -> list[Finding]:
     order = instruction_of(prompt)[0]
-    return [*_row(reading, order), *_numbers(reading, order), *_rhymes(reading, order), *_unchanged(reading, prompt, order)]
+    return [
+        *_row(reading, order),
+        *_numbers(reading, order),
+        *_rhymes(reading, order),
+        *_unchanged(reading, prompt, order),
+    ]
 
 
 def _finding(severity: float, message: str, proposal: str = "work it out again") -> Finding:
@@ -56,7 +83,11 @@ def _row(reading: Reading, order: str) -> Iterator[Finding]:
     said = " " + " ".join(reading.words) + " "
     lost = [item for item in items if f" {item} " not in said and f" {item}s " not in said]
     if lost:
-        yield _finding(round(min(0.8, 0.3 + 0.5 * len(lost) / len(items)), 4), f"{', '.join(map(repr, lost[:5]))} of the list is lost", "keep every item")
+        yield _finding(
+            round(min(0.8, 0.3 + 0.5 * len(lost) / len(items)), 4),
+            f"{', '.join(map(repr, lost[:5]))} of the list is lost",
+            "keep every item",
+        )
         return
     numbers = [item for item in items if item.isdecimal()]
     if len(numbers) >= 3 and reading.word_count <= len(items) + 4:
@@ -86,7 +117,10 @@ def _numbers(reading: Reading, order: str) -> Iterator[Finding]:
             yield _finding(0.8, f"{what} is {expected:g}, which the answer does not say")
     if _PRIMES.search(order) and re.search(r"\b(?:list|give|name|generate|print|find)\b", order, re.I):
         # Only where the answer is a row of numbers and nothing else is each of them claimed to be one.
-        row = [int(n) for n in re.findall(r"(?<![\w.])\d{1,6}(?=,|\s*$|\n|\s+and\b)", re.sub(r"^[^:\n]*:", "", reading.prose))][:60]
+        row = [
+            int(n)
+            for n in re.findall(r"(?<![\w.])\d{1,6}(?=,|\s*$|\n|\s+and\b)", re.sub(r"^[^:\n]*:", "", reading.prose))
+        ][:60]
         if len(row) >= 3:
             others = [n for n in row if n < 2 or any(n % d == 0 for d in range(2, math.isqrt(n) + 1))]
             if others:
@@ -169,7 +203,11 @@ def _ending(word: str) -> str:
 
 
 def _unchanged(reading: Reading, prompt: str, order: str) -> Iterator[Finding]:
-    if not _UNCHANGED.search(order) or not 4 <= len(reading.words) <= 400 or re.search(r"\bif (?:needed|necessary|there)|\bif it", order, re.I):
+    if (
+        not _UNCHANGED.search(order)
+        or not 4 <= len(reading.words) <= 400
+        or re.search(r"\bif (?:needed|necessary|there)|\bif it", order, re.I)
+    ):
         return
     if " ".join(reading.words) in " ".join(words_of(prompt[:30_000])):
         yield Finding("puzzle", "completeness", 0.6, "it gives back what it was given, unchanged", "change it as asked")

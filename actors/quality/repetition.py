@@ -33,7 +33,9 @@ def _sentences(reading: Reading) -> list[Finding]:
         key = _key(sentence)
         size = len(key)
         total += size
-        if key.count(" ") + 1 < _FEWEST_WORDS or (not sentence.ended and key.count(" ") < 7 and sentence.text[-1:] in ":])*"):
+        if key.count(" ") + 1 < _FEWEST_WORDS or (
+            not sentence.ended and key.count(" ") < 7 and sentence.text[-1:] in ":])*"
+        ):
             continue
         if key in seen:
             again.append(sentence)
@@ -46,7 +48,16 @@ def _sentences(reading: Reading) -> list[Finding]:
     severity = round(min(1.0, 0.25 + 1.3 * share), 4)
     first = again[0]
     place = reading.place(first.start, first.start + len(first.text))
-    return [Finding("repetition", "clarity", severity, f"{share:.0%} of the answer repeats what it said before", "say it once", place)]
+    return [
+        Finding(
+            "repetition",
+            "clarity",
+            severity,
+            f"{share:.0%} of the answer repeats what it said before",
+            "say it once",
+            place,
+        )
+    ]
 
 
 def _doubled(reading: Reading) -> list[Finding]:
@@ -59,7 +70,16 @@ def _doubled(reading: Reading) -> list[Finding]:
         if size == int(size) and int(size) >= 2:
             unit = squeezed[: int(size) - 1]
             if unit.strip() and any(c.isalpha() for c in unit) and " ".join([unit] * times) == squeezed:
-                return [Finding("repetition", "clarity", 0.75, f"the answer is the same text {times} times", "say it once", reading.place(0, len(reading.shown)))]
+                return [
+                    Finding(
+                        "repetition",
+                        "clarity",
+                        0.75,
+                        f"the answer is the same text {times} times",
+                        "say it once",
+                        reading.place(0, len(reading.shown)),
+                    )
+                ]
     return []
 
 
@@ -72,7 +92,15 @@ def _grams(reading: Reading) -> list[Finding]:
             run = run + 1 if one == other else 1
             longest = max(longest, run)
         if longest >= 5:
-            return [Finding("repetition", "clarity", min(1.0, 0.3 + 0.05 * longest), f"one word {longest} times in a row", "say it once")]
+            return [
+                Finding(
+                    "repetition",
+                    "clarity",
+                    min(1.0, 0.3 + 0.05 * longest),
+                    f"one word {longest} times in a row",
+                    "say it once",
+                )
+            ]
     grams = Counter(tuple(words[at : at + _GRAM]) for at in range(len(words) - _GRAM + 1))
     extra = sum(count - 1 for count in grams.values() if count > 1)
     share = extra / max(1, len(words) - _GRAM + 1)
@@ -91,4 +119,6 @@ def _grams(reading: Reading) -> list[Finding]:
 
 
 def repetition_asked(prompt: str) -> bool:
-    return bool(re.search(r"\b(?:repeat|refrain|chorus|over and over|times in a row|copy|echo|song|lyrics)\b", prompt, re.I))
+    return bool(
+        re.search(r"\b(?:repeat|refrain|chorus|over and over|times in a row|copy|echo|song|lyrics)\b", prompt, re.I)
+    )

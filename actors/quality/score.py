@@ -13,10 +13,13 @@ from actors.quality.novelty import FEWEST_WORDS, novelty
 from actors.quality.relevance import Embed, Likeness, coverage, likeness, subject_of
 from actors.quality.requirements import Requirement, extract
 from actors.quality.text import READ, Reading
-from actors.quality.weights import WITH_EMBEDDINGS, WITHOUT_EMBEDDINGS, Weights
+from actors.quality.weights import WITH_EMBEDDINGS, WITHOUT_EMBEDDINGS
 from schemas.quality import Evidence, Means, Quality
 
 MOST_EVIDENCE = 12
+FAULTS = 3.0
+"""How much faults count beside merit, in the logarithm of what they leave: half the worth lost takes some 2 of the logit."""
+LEAST_SOUND = 0.005
 _NO_EMBEDDINGS = "no embeddings were given; judged by words alone"
 
 
@@ -51,7 +54,11 @@ class Examination:
 
 
 def examine(
-    prompt: str, inputs: Sequence[str], answer: str, json_schema: Mapping[str, Any] | None = None, embed: Embed | None = None
+    prompt: str,
+    inputs: Sequence[str],
+    answer: str,
+    json_schema: Mapping[str, Any] | None = None,
+    embed: Embed | None = None,
 ) -> Examination:
     """Look at an answer with every check.
 
@@ -76,14 +83,22 @@ def examine(
         *puzzle.wrong(reading, asked.shown),
         *(one.finding for one in kept if one.finding is not None),
     ]
-    checked = arithmetic.checked(reading, prompt) + form.parsed(reading, json_schema, json_asked) + citation.cited(reading, sources)
+    checked = (
+        arithmetic.checked(reading, prompt)
+        + form.parsed(reading, json_schema, json_asked)
+        + citation.cited(reading, sources)
+    )
     like = likeness(prompt, reading, embed) if embed is not None else None
     features = of_words(asked, reading, kept) | (of_likeness(like, reading) if like else {})
     return Examination(asked, reading, requirements, kept, findings, checked, like, embed is not None, features)
 
 
 def assess(
-    prompt: str, inputs: Sequence[str], answer: str, json_schema: Mapping[str, Any] | None = None, embed: Embed | None = None
+    prompt: str,
+    inputs: Sequence[str],
+    answer: str,
+    json_schema: Mapping[str, Any] | None = None,
+    embed: Embed | None = None,
 ) -> Quality:
     """How good an answer is, by checks and, where `embed` is given, by embeddings. No model is asked.
 
@@ -139,14 +154,10 @@ def compare(prompt: str, a: str, b: str, inputs: Sequence[str] = (), embed: Embe
 
 
 def overall(seen: Examination) -> float:
-    """A fraction that orders answers to one prompt: the fitted merit, less what faults take of it."""
+    """A fraction that orders answers to one prompt: the fitted merit of its features, less what its faults take of it."""
     weights = WITH_EMBEDDINGS if seen.like is not None else WITHOUT_EMBEDDINGS
-    return merit(seen.features, weights) * seen.sound
-
-
-def merit(features: Mapping[str, float], weights: Weights) -> float:
-    """A fraction, growing with each weighted feature."""
-    total = weights.bias + sum(weight * features[name] for name, weight in weights.of.items())
+    total = weights.bias + sum(weight * seen.features[name] for name, weight in weights.of.items())
+    total += FAULTS * math.log(max(LEAST_SOUND, seen.sound))
     return 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))
 
 
@@ -209,20 +220,41 @@ def _measures(seen: Examination, metric: Metric) -> list[Evidence]:
             if named is not None:
                 found.append(Evidence(check="coverage", text=f"it names {named:.0%} of the prompt's subject"))
             if seen.like is not None:
-                found.append(Evidence(check="likeness", text=f"cosine {seen.like.whole:.2f} to the prompt, {seen.like.best:.2f} at its nearest sentence"))
+                found.append(
+                    Evidence(
+                        check="likeness",
+                        text=f"cosine {seen.like.whole:.2f} to the prompt, {seen.like.best:.2f} at its nearest sentence",
+                    )
+                )
         case "accuracy":
             if seen.checked:
-                found.append(Evidence(check="checked", text=f"{seen.checked} of its statements and forms could be looked at"))
+                found.append(
+                    Evidence(check="checked", text=f"{seen.checked} of its statements and forms could be looked at")
+                )
         case "completeness":
             whole = [one for one in seen.kept if one.finding is None]
-            found.append(Evidence(check="requirements", text=f"{len(whole)} of {len(seen.kept)} requirements that a rule can judge are kept"))
+            found.append(
+                Evidence(
+                    check="requirements",
+                    text=f"{len(whole)} of {len(seen.kept)} requirements that a rule can judge are kept",
+                )
+            )
         case "innovation":
             new = novelty(seen.reading, seen.prompt)
             if new is not None:
-                found.append(Evidence(check="lexical novelty", text=f"variety of its words, and what is not the prompt's: {new:.2f}"))
+                found.append(
+                    Evidence(
+                        check="lexical novelty", text=f"variety of its words, and what is not the prompt's: {new:.2f}"
+                    )
+                )
         case "clarity":
             if not seen.reading.whole:
-                found.append(Evidence(check="read in part", text=f"of {len(seen.reading.text):,} characters {READ:,} were read: the beginning and the end"))
+                found.append(
+                    Evidence(
+                        check="read in part",
+                        text=f"of {len(seen.reading.text):,} characters {READ:,} were read: the beginning and the end",
+                    )
+                )
     return found
 
 

@@ -5,7 +5,9 @@ import re
 from actors.quality.finding import Finding
 from actors.quality.text import Reading, words_of
 
-_BLANK = re.compile(r"([^\n.?!:\"\u201c]{0,120}?)[ \t]*(?:_{2,}|\.{4,}|\[blank\]|\(blank\))[ \t]*([^\n\"\u201d]{0,120})")
+_BLANK = re.compile(
+    r"([^\n.?!:\"\u201c]{0,120}?)[ \t]*(?:_{2,}|\.{4,}|\[blank\]|\(blank\))[ \t]*([^\n\"\u201d]{0,120})"
+)
 _MOOD = re.compile(r"\b(?:sentiment|positive or negative|negative or positive|positive, negative|polarity)\b", re.I)
 _GOOD = frozenset(
     "good great excellent amazing wonderful love loved loves best happy grateful thankful enjoy enjoyed fantastic perfect "
@@ -18,13 +20,20 @@ _BAD = frozenset(
     "disgusting pathetic regret mess overpriced unfriendly uncomfortable wrong pain lost lose worse upset unable".split()
 )
 _NEGATIONS = frozenset("not no never n't without hardly don't didn't isn't wasn't can't couldn't doesn't won't".split())
-_SPEAKER = re.compile(r"^(?:Human|User|Assistant|Instruction|Input|Output|Question|Prompt|###)[ \t]*\d{0,2}[ \t]*:", re.M)
+_SPEAKER = re.compile(
+    r"^(?:Human|User|Assistant|Instruction|Input|Output|Question|Prompt|###)[ \t]*\d{0,2}[ \t]*:", re.M
+)
 _EVASION = re.compile(
     r"\b(?:(?:does|do) not (?:require|need) (?:any )?(?:further )?(?:clarification|explanation)|no (?:further )?(?:explanation|"
     r"comment) (?:is )?(?:needed|necessary)|I (?:do not|don't) (?:know|understand)|not sure what|cannot be (?:determined|answered)|"
-    r"(?:need|provide) more (?:information|context|details))\b", re.I)
-_DOING = re.compile(r"\b(?:would (?:say|introduce myself|write|respond) (?:something like|as follows|by)|"
-                    r"I would introduce myself|could (?:write|say) something like)\b", re.I)
+    r"(?:need|provide) more (?:information|context|details))\b",
+    re.I,
+)
+_DOING = re.compile(
+    r"\b(?:would (?:say|introduce myself|write|respond) (?:something like|as follows|by)|"
+    r"I would introduce myself|could (?:write|say) something like)\b",
+    re.I,
+)
 
 
 def wrong(reading: Reading, prompt: str) -> list[Finding]:
@@ -47,7 +56,15 @@ def _blank(reading: Reading, prompt: str) -> list[Finding]:
         tail = " ".join(after)
         ends_here = not after and re.match(r"\s*[.!?]", found[0][2]) is not None
         if (tail and tail not in " ".join(rest)) or (ends_here and len(rest) > 4):
-            return [Finding("blank", "completeness", 0.35, "the sentence does not go on as given after the blank", "keep the sentence, fill the blank")]
+            return [
+                Finding(
+                    "blank",
+                    "completeness",
+                    0.35,
+                    "the sentence does not go on as given after the blank",
+                    "keep the sentence, fill the blank",
+                )
+            ]
     return []
 
 
@@ -75,7 +92,15 @@ def _mood(reading: Reading, prompt: str) -> list[Finding]:
     if claimed == right:
         return []
     words = "glad" if right > 0 else "bitter"
-    return [Finding("mood", "accuracy", 0.6, f"it says {said[0][1]!r} of a text whose words are {words}", "read the text's words again")]
+    return [
+        Finding(
+            "mood",
+            "accuracy",
+            0.6,
+            f"it says {said[0][1]!r} of a text whose words are {words}",
+            "read the text's words again",
+        )
+    ]
 
 
 def _roles(reading: Reading, prompt: str) -> list[Finding]:
@@ -83,8 +108,12 @@ def _roles(reading: Reading, prompt: str) -> list[Finding]:
     match = _SPEAKER.search(reading.prose)
     if match and match[0].split(":")[0].strip().lower() not in prompt.lower():
         place = reading.place(*match.span())
-        findings.append(Finding("roles", "clarity", 0.35, f"it speaks for others: {match[0]!r}", "speak for yourself alone", place))
-    if (match := _DOING.search(reading.prose[:600])) and not re.search(r"\bwould\b|\bhow (?:to|do|can)\b", prompt, re.I):
+        findings.append(
+            Finding("roles", "clarity", 0.35, f"it speaks for others: {match[0]!r}", "speak for yourself alone", place)
+        )
+    if (match := _DOING.search(reading.prose[:600])) and not re.search(
+        r"\bwould\b|\bhow (?:to|do|can)\b", prompt, re.I
+    ):
         place = reading.place(*match.span())
         findings.append(Finding("roles", "completeness", 0.3, "it tells what it would say", "say it", place))
     return findings
@@ -94,4 +123,6 @@ def _evasions(reading: Reading) -> list[Finding]:
     match = _EVASION.search(reading.prose[:1500])
     if match is None or len(reading.sentences) > 5:
         return []
-    return [Finding("evasion", "completeness", 0.4, "it evades the question", "answer it", reading.place(*match.span()))]
+    return [
+        Finding("evasion", "completeness", 0.4, "it evades the question", "answer it", reading.place(*match.span()))
+    ]

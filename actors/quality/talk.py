@@ -36,13 +36,19 @@ _FILLER = re.compile(
 )
 _OPENER = re.compile(
     r"\s*(?:sure|certainly|absolutely|definitely|of course|great|okay|ok|yes, I can|I'd be happy|I would be happy|"
-    r"here(?:'s| is| are))\b[^\n.:!]{0,200}[.:!\n]", re.I)
+    r"here(?:'s| is| are))\b[^\n.:!]{0,200}[.:!\n]",
+    re.I,
+)
 _FOR_A_READER = re.compile(
     r"\b(?:compliment|praise|flatter|email|letter|review|message|thank|card|toast|dialogue|conversation|story|poem|speech|"
-    r"feedback|greet|love|role|act as|customer|caption|slogan)", re.I)
+    r"feedback|greet|love|role|act as|customer|caption|slogan)",
+    re.I,
+)
 _HARMFUL = re.compile(
     r"\b(?:kill|murder|bomb|weapon|rob|steal|hack|curse|poison|drugs?|suicide|porn|racist|illegal|explosives?|attack|"
-    r"stalk|forge|launder|meth|body|real-time|current|latest|today|remind me|open the|browse|http)", re.I)
+    r"stalk|forge|launder|meth|body|real-time|current|latest|today|remind me|open the|browse|http)",
+    re.I,
+)
 
 
 def wrong(reading: Reading, prompt: str) -> list[Finding]:
@@ -72,7 +78,16 @@ def _refusals(reading: Reading, prompt: str) -> list[Finding]:
     assert match is not None
     # A refusal may be the right answer to some prompts; whether it is, no check can tell.
     severity = 0.4 if _HARMFUL.search(prompt) else 0.85 if reading.word_count < 80 else 0.5
-    return [Finding("refusal", "completeness", severity, "it refuses", "do what is asked, or as much of it as can be done", reading.place(*match.span()))]
+    return [
+        Finding(
+            "refusal",
+            "completeness",
+            severity,
+            "it refuses",
+            "do what is asked, or as much of it as can be done",
+            reading.place(*match.span()),
+        )
+    ]
 
 
 def _flattery(reading: Reading, prompt: str) -> list[Finding]:
@@ -88,7 +103,16 @@ def _flattery(reading: Reading, prompt: str) -> list[Finding]:
         share = min(share, 0.3)
     severity = round(min(0.95, 0.1 + 1.2 * share), 4)
     place = reading.place(*matches[0].span())
-    return [Finding("flattery", "relevance", severity, f"{share:.0%} of its sentences praise the question, the asker or itself", "answer the question", place)]
+    return [
+        Finding(
+            "flattery",
+            "relevance",
+            severity,
+            f"{share:.0%} of its sentences praise the question, the asker or itself",
+            "answer the question",
+            place,
+        )
+    ]
 
 
 def _empty(reading: Reading) -> list[Finding]:
@@ -98,12 +122,27 @@ def _empty(reading: Reading) -> list[Finding]:
         return [Finding("empty", "completeness", 0.9, "it holds no word and no number", "answer in words")]
     letters = sum(char.isalnum() or char.isspace() or char in ".,;:!?'\"()-*#_`/" for char in reading.prose[:4000])
     shown = max(1, len(reading.prose[:4000]))
-    broken = reading.shown.count("\ufffd") + sum(ord(char) < 32 and char not in "\n\r\t" for char in reading.shown[:8000])
+    broken = reading.shown.count("\ufffd") + sum(
+        ord(char) < 32 and char not in "\n\r\t" for char in reading.shown[:8000]
+    )
     if broken > 3 and broken > 0.02 * shown:
         return [Finding("empty", "clarity", 0.8, "it holds characters that no text has", "write text")]
-    if letters / shown < 0.4 and shown > 40 and not any(ord(char) > 127 for char in reading.prose[:200]) and not reading.blocks:
+    if (
+        letters / shown < 0.4
+        and shown > 40
+        and not any(ord(char) > 127 for char in reading.prose[:200])
+        and not reading.blocks
+    ):
         return [Finding("empty", "clarity", 0.3, "most of it is signs, not words", "say it in words")]
     share = filler_share(reading)
     if share > 0.5 and len(reading.sentences) >= 3:
-        return [Finding("filler", "clarity", round(0.2 + 0.3 * share, 4), "most of its sentences hold a phrase that says nothing", "say what is meant")]
+        return [
+            Finding(
+                "filler",
+                "clarity",
+                round(0.2 + 0.3 * share, 4),
+                "most of its sentences hold a phrase that says nothing",
+                "say what is meant",
+            )
+        ]
     return []

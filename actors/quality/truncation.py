@@ -5,7 +5,9 @@ import re
 from actors.quality.finding import Finding
 from actors.quality.text import Place, Reading
 
-_ENDS = re.compile(r"[.!?\u2026:;\u3002\uff01\uff1f\u061f\u0964)\]}>\"'\u201d\u2019`*_|$%~]\s*$|[\U0001f000-\U0001ffff\u2600-\u27bf\ufe0f]\s*$")
+_ENDS = re.compile(
+    r"[.!?\u2026:;\u3002\uff01\uff1f\u061f\u0964)\]}>\"'\u201d\u2019`*_|$%~]\s*$|[\U0001f000-\U0001ffff\u2600-\u27bf\ufe0f]\s*$"
+)
 _DANGLING = frozenset(
     "a an the of to in on for and or but nor with as at by from into about that which who whose because if when while "
     "is are was were be been has have had will would can could should may might must do does did not this these those "

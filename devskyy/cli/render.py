@@ -118,7 +118,7 @@ def _facts(task: Task, paid: Receipt, min_quality: float | None) -> Iterable[tup
     if quality := _quality(task, min_quality):
         yield "quality", quality
     if any(call.replayed for call in paid.calls):
-        yield "replayed", "tokens, cost and saved are those of the recorded run; nothing was spent now"
+        yield "replayed", "tokens and cost are those of the recorded run; nothing was spent now"
     yield "tokens", tokens(paid.prompt_tokens, paid.completion_tokens)
     yield "cost", cost(paid.cost_usd, paid.cost_unknown_reason, paid.cost_estimated)
     premium = paid.premium_service or "the premium service"

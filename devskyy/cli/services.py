@@ -150,5 +150,5 @@ def _lately(status: "ServiceStatus") -> str:
 def _price(price: "Price | None", reason: str | None) -> str:
     if price is None:
         return f"unknown ({reason or 'no reason was given'})"
-    tiers = (f"over {t.tokens:,} tokens {t.input_per_mtok:g} / {t.output_per_mtok:g}" for t in price.above)
-    return "; ".join((f"{price.input_per_mtok:g} / {price.output_per_mtok:g}", *tiers))
+    tiers = (f"over {t.tokens:,}: {t.input_per_mtok:g} / {t.output_per_mtok:g}" for t in price.above)
+    return "\n".join((f"{price.input_per_mtok:g} / {price.output_per_mtok:g}", *tiers))

@@ -130,7 +130,7 @@ def _cost(task: "TaskSummary") -> str:
 
     if task.cost_usd is None:
         return "unknown" if task.finished_at else ""
-    return render.cost(task.cost_usd)
+    return render.cost(task.cost_usd) + (" (replayed)" if task.replayed else "")
 
 
 def _line(event: dict[str, Any]) -> str:

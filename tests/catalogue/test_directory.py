@@ -46,6 +46,25 @@ async def test_all_21_are_listed_with_the_reason_that_the_catalogue_gives() -> N
     assert found["claude-artifacts"].depends_on == ("claude-sonnet",)
 
 
+async def test_each_says_how_long_a_prompt_may_be_whether_it_takes_images_and_where_its_scores_come_from(
+    overlaid: Overlaid,
+) -> None:
+    # Given services in litellm's table, on this machine, and of one's own
+    found = await listed(overlaid("services: {mine: {model: openai/x}, seeing: {model: openai/y, images: true}}"))
+    # Then each tells what is known, and nothing where nobody says
+    assert (found["gemini-flash"].context_tokens, found["gemini-flash"].images) == (1_048_576, True)
+    assert (found["local"].context_tokens, found["local"].images) == (8192, False)
+    assert (found["mine"].context_tokens, found["mine"].images) == (None, None)
+    assert found["seeing"].images is True
+    assert {status.capabilities_from for status in found.values()} == {"prior"}
+
+
+async def test_a_price_is_listed_with_its_tiers() -> None:
+    price = (await listed(load()))["claude-haiku"].price
+    assert price is not None
+    assert [tier.tokens for tier in price.above] == [100_000]
+
+
 async def test_without_their_actor_the_embedded_models_and_whatever_needs_them_are_unavailable(
     overlaid: Overlaid,
 ) -> None:

@@ -6,11 +6,19 @@ from importlib.metadata import version
 from typing import Any
 
 import pytest
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.catalogue import context_of, cost_usd, load, most_cost_usd, price_of, prices, supports_images
+from actors.catalogue import (
+    context_of,
+    cost_usd,
+    load,
+    most_cost_usd,
+    no_images_because,
+    price_of,
+    prices,
+    supports_images,
+)
 from actors.catalogue.availability import EMBEDDED, provider_of
 from schemas.service import Price, PriceTier, ServiceSpec
 
@@ -187,7 +195,7 @@ def test_no_call_within_the_bounds_costs_more_than_the_most(price: Price) -> Non
 
 
 def test_tiers_come_from_the_table_and_what_they_leave_out_costs_as_before(listed: dict[str, Any]) -> None:
-    tiers = {
+    tiers: dict[str, Any] = {
         "output_cost_per_token_above_512k_tokens": 9e-6,
         "input_cost_per_token_above_128k_tokens": 3e-6,
         "output_cost_per_token_above_128k_tokens": 0.0,
@@ -244,3 +252,38 @@ def test_whether_images_are_taken_is_said_only_where_it_is_known() -> None:
     assert supports_images(spec("gemini/gemini-2.5-flash")) is True
     assert supports_images(spec("embedded/smollm2-135m-instruct")) is False
     assert supports_images(spec("openai/anything")) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "takes"),
+    [
+        ({"images": True}, True),
+        ({"images": False, "capabilities": {"vision": 0.9}}, False),
+        ({"images": True, "capabilities": {"vision": 0.0}}, True),
+        ({"capabilities": {"vision": 0.1}}, True),
+        ({"capabilities": {"vision": 0.0}}, False),
+        ({"capabilities": {"general": 0.9}}, None),
+    ],
+)
+def test_of_a_model_that_is_not_listed_its_entry_says_whether_it_takes_images(
+    fields: dict[str, Any], takes: bool | None
+) -> None:
+    assert supports_images(spec("openai/anything", **fields)) is takes
+
+
+def test_what_the_table_says_of_images_goes_before_a_score_and_after_the_entry(listed: dict[str, Any]) -> None:
+    listed["gemini/blind"] = entry("gemini", 1e-6, 1e-6, supports_vision=False)
+    assert supports_images(spec("gemini/blind", capabilities={"vision": 0.9})) is False
+    assert supports_images(spec("gemini/blind", images=True)) is True
+
+
+def test_the_embedded_model_takes_no_images_whatever_is_stated() -> None:
+    assert supports_images(spec("embedded/smollm2-135m-instruct", images=True)) is False
+
+
+def test_a_service_that_is_not_known_to_take_images_says_what_to_state() -> None:
+    assert no_images_because("mine", spec("openai/anything")) == (
+        "not known to take images; state services.mine.images"
+    )
+    assert no_images_because("mine", spec("openai/anything", images=False)) == "takes no images"
+    assert no_images_because("mine", spec("openai/anything", images=True)) is None

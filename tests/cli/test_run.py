@@ -168,6 +168,14 @@ def test_files_go_along_as_inputs(devskyy: Command, platform: PlatformSimulator,
     ]
 
 
+def test_wishes_go_along(devskyy: Command, platform: PlatformSimulator) -> None:
+    # Given a task of a kind that its words do not show
+    # When it is said to be one
+    assert devskyy("run", "hello", "--capability", "translation", "--capability", "gdpr").code == 0
+    # Then that arrives
+    assert platform.made("POST")[0].body["capabilities"] == ["translation", "gdpr"]
+
+
 # Mistakes
 
 
@@ -178,7 +186,9 @@ def test_files_go_along_as_inputs(devskyy: Command, platform: PlatformSimulator,
         (("--min-quality", "1.5"), "less than or equal to 1"),
         (("--agents", "0"), "greater than or equal to 1"),
         (("--file", "/no/such/file"), "/no/such/file"),
-        (("--timeout", "0"), "timeout_s"),
+        (("--timeout", "0"), "--timeout"),
+        (("--cache", "0"), "--cache"),
+        (("--cache", "-1"), "--cache"),
         (("--colour", "red"), "--colour"),
     ],
 )

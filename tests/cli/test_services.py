@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from schemas.selection import Explanation
+from schemas.service import Price, PriceTier
 from tests.cli.conftest import Command
 from tests.simulators.platform import EXPLANATION, PlatformSimulator
 
@@ -12,7 +13,24 @@ def test_services_alone_are_the_table(devskyy: Command, platform: PlatformSimula
     ran = devskyy("services")
     assert ran.code == 0
     assert "no key: set GROQ_API_KEY" in ran.out
+    assert "Service  Kind  Model" in ran.out
+    assert "groq     chat  groq/openai/gpt-oss-20b" in ran.out
     assert "unknown (not in the table)" in ran.out
+
+
+def test_a_price_is_shown_with_what_long_prompts_cost(devskyy: Command, platform: PlatformSimulator) -> None:
+    # Given a service that is dearer for long prompts
+    tier = PriceTier(tokens=200_000, input_per_mtok=4, output_per_mtok=12)
+    price = Price(input_per_mtok=2, output_per_mtok=6, above=(tier,))
+    platform.services = (platform.services[0].model_copy(update={"price": price}),)
+    # When services are listed, for a person and for a program
+    shown, handed = devskyy("services"), devskyy("services", "--json")
+    # Then both see it
+    assert "2 / 6" in shown.out
+    assert "over 200,000: 4 / 12" in shown.out
+    (service,) = handed.document["services"]
+    assert service["price"]["above"] == [{"tokens": 200_000, "input_per_mtok": 4.0, "output_per_mtok": 12.0}]
+    assert (service["capabilities_from"], service["images"], service["context_tokens"]) == ("prior", None, None)
 
 
 def test_an_explanation_shows_each_candidate_and_what_decided(devskyy: Command, platform: PlatformSimulator) -> None:
@@ -35,12 +53,13 @@ def test_an_explanation_shows_each_candidate_and_what_decided(devskyy: Command, 
 
 def test_an_explanation_is_one_document_for_a_program(devskyy: Command, platform: PlatformSimulator) -> None:
     # Given a platform, When a program asks why
-    ran = devskyy("services", "explain", "Hi.", "--agent", "writing", "--max-cost-usd", "0.5", "--json")
+    wishes = ("--capability", "translation", "--capability", "gdpr")
+    ran = devskyy("services", "explain", "Hi.", "--agent", "writing", "--max-cost-usd", "0.5", *wishes, "--json")
     # Then all of it is there, and what was said arrived as it was said
     assert ran.code == 0
     assert Explanation.model_validate(ran.document) == EXPLANATION
     (sent,) = platform.made("POST", "/api/v1/services/explain")
-    assert sent.body == {"prompt": "Hi.", "agent": "writing", "max_cost_usd": 0.5}
+    assert sent.body == {"prompt": "Hi.", "agent": "writing", "max_cost_usd": 0.5, "capabilities": ["translation", "gdpr"]}
 
 
 def test_json_may_be_said_before_the_verb_too(devskyy: Command, platform: PlatformSimulator) -> None:

@@ -3,8 +3,9 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 from devskyy.client import Client
+from schemas.receipt import Receipt
 from tests.cli.conftest import Command
-from tests.simulators.platform import PlatformSimulator, Script
+from tests.simulators.platform import CALL, PlatformSimulator, Script
 
 
 def submit(platform: PlatformSimulator, *prompts: str) -> list[str]:
@@ -24,6 +25,17 @@ def test_tasks_are_listed_and_the_next_page_is_named(devskyy: Command, platform:
     assert "devskyy tasks list --cursor 2" in shown.out
     assert [task["prompt"] for task in handed.document["tasks"]] == ["three", "two"]
     assert devskyy("tasks", "list", "--cursor", "2", "--json").document["next"] is None
+
+
+def test_a_task_that_a_recording_answered_is_marked_in_the_list(devskyy: Command, platform: PlatformSimulator) -> None:
+    # Given a task, and one that a recording answered
+    replayed = Receipt.of((CALL.model_copy(update={"replayed": True, "cost_usd": 0.25}),), wall_ms=1.0)
+    platform.scripts["two"] = Script(receipt=replayed)
+    submit(platform, "one", "two")
+    # When they are listed, Then it is plain which cost was not spent
+    second, first = devskyy("tasks", "list").out.splitlines()[1:]
+    assert "$0.25 (replayed)" in second
+    assert "replayed" not in first
 
 
 def test_no_tasks_are_said_to_be_none(devskyy: Command, platform: PlatformSimulator) -> None:

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.coordinator.staffing import pick_agent
+from actors.catalogue import load
+from actors.coordinator.staffing import pick_agent, staff
 from schemas.agent import AgentSpec
 from schemas.errors import InvalidRequest
+from schemas.task import TaskRequest
 
 
 def agent(*capabilities: str) -> AgentSpec:
@@ -61,6 +63,37 @@ def test_a_capability_that_nobody_has_is_refused() -> None:
         "no agent has 'juggling'; there are: analysis, architecture, code, documentation, general, reasoning, "
         "security, writing"
     )
+
+
+PROFILES = ("code", "translation", "Review")
+
+
+def test_a_profile_that_is_wanted_leaves_the_agent_to_the_other_wishes_and_the_prompt() -> None:
+    # Given a kind of work that no agent has as a capability, When it is wanted alone, Then the prompt decides
+    assert pick_agent(["security"], ["translation"], AGENTS, PROFILES)[0] == "guard"
+    assert pick_agent([], [" REVIEW "], AGENTS, PROFILES)[0] == "writer"
+    # And beside a capability, that one does
+    picked, reasons = pick_agent(["writing"], ["translation", "security"], AGENTS, PROFILES)
+    assert (picked, reasons) == ("guard", ("'guard' has what was wanted: security",))
+    # And a profile that is a capability of agents too is both
+    assert pick_agent(["writing"], ["code"], AGENTS, PROFILES)[0] == "builder"
+
+
+def test_what_is_neither_a_capability_nor_a_profile_is_refused_with_what_there_is() -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        pick_agent([], ["translation", "Juggling", "flying"], AGENTS, PROFILES)
+    assert raised.value.field == "capabilities"
+    assert raised.value.rule == (
+        "no agent has 'juggling', 'flying', nor is that a profile; agents have: analysis, architecture, code, "
+        "documentation, general, reasoning, security, writing; profiles are: code, review, translation"
+    )
+
+
+@pytest.mark.parametrize("profile", load().profiles)
+def test_every_profile_of_ours_may_be_wanted(profile: str) -> None:
+    agent_name, because = staff(TaskRequest(prompt="Hallo.", capabilities=(profile,)), (), load())
+    assert agent_name in load().agents
+    assert because
 
 
 def test_without_a_general_agent_the_first_is_taken() -> None:

@@ -56,6 +56,20 @@ async def test_one_who_does_not_ask_for_it_gets_an_answer_of_its_own(bench: Benc
     assert (call.cached, len(bench.scripts["cheap"].attempts)) == (False, 1)
 
 
+async def test_the_same_model_at_another_server_is_asked_anew(bench: Bench) -> None:
+    # Given an answer of a model
+    await answered_before(bench, cache_s=HOUR_S)
+    # When its service is another server's, or its provider's own
+    for task_id, api_base in (("t1", "http://127.0.0.1:9/v2"), ("t2", None)):
+        moved = bench.catalogue.services["cheap"].model_copy(update={"api_base": api_base})
+        bench.catalogue.services["cheap"] = moved
+        # Then that one answers
+        assert (await bench.gateway.complete(ask(task_id=task_id, cache_s=HOUR_S))).text == "Second."
+        await bench.recorded()
+    # And each answer is kept for itself
+    assert len(bench.cache.kept) == 3
+
+
 async def test_a_service_may_ask_for_it_for_everybody(tmp_path: Path) -> None:
     bench = Bench(catalogue_with(tmp_path, cheap={"cache_s": HOUR_S}))
     await answered_before(bench)

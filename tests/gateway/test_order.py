@@ -80,6 +80,21 @@ async def test_a_service_that_takes_no_images_is_passed_over_for_a_question_with
     assert f"{LOCAL}: takes no images" in answer.problem.detail
 
 
+async def test_a_service_of_ones_own_gets_images_where_its_entry_says_that_it_takes_them(bench: Bench) -> None:
+    # Given two services that no table lists, one of which is said to take images
+    image = ImagePart(media_type="image/png", base64="AAAA")
+    question = ask("dear", "cheap", messages=(ChatMessage(role="user", content="Look.", images=(image,)),))
+    cheap = bench.catalogue.services["cheap"]
+    bench.catalogue.services["cheap"] = cheap.model_copy(update={"images": True})
+    # When a question has one
+    answer = await bench.plays(cheap=Script(served()), dear=Script(served())).gateway.complete(question)
+    # Then that one gets it, and the other says what to state
+    (call,) = answer.calls
+    assert call.service == "cheap"
+    assert call.fallback_from == ("dear: not known to take images; state services.dear.images",)
+    assert bench.scripts["cheap"].attempts[0].messages[0].images == (image,)
+
+
 async def test_a_retried_attempt_is_another_request_to_the_provider(bench: Bench) -> None:
     script = Script(refused("HTTP 503", again=True, retry_after_s=0.0), served())
     await bench.plays(cheap=script).gateway.complete(ask())

@@ -23,7 +23,7 @@ from tests.gateway.questions import ask
 
 CALLS = 2000
 LIMIT = 100 * nano(CALL_USD)
-DONE_S = 60.0
+DONE_S = 120.0
 
 
 class Process:
@@ -89,7 +89,7 @@ async def test_two_thousand_calls_and_money_for_a_hundred_and_a_gateway_that_is_
     try:
         await asyncio.gather(*(gateway.start() for gateway in gateways.values()))
         async with asyncio.timeout(DONE_S):
-            while not gateways.keys() <= (await bus.discover(set(gateways))).keys():
+            while not gateways.keys() <= (await bus.discover(set(gateways))).keys():  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.05)
         # When two thousand ask at once, and a hundred of another task that has plenty, and the gateway that answers
         # first is killed with some of its calls over and some not

@@ -182,10 +182,10 @@ def test_what_is_no_recording_is_refused(content: bytes, line: int, said: str) -
 
 
 def forged(*changes: tuple[int, Any], events: int = 3, calls: int = 2) -> list[str]:
-    """The recording with other lines (counted from 1; None: left out), and the checksums that belong to them."""
+    """The recording with other lines (counted from 1; a text as it is; None: left out), and their checksums."""
     lines: list[str | None] = [*lines_of(WHOLE)[:-1]]
     for number, value in changes:
-        lines[number - 1] = None if value is None else json.dumps(value)
+        lines[number - 1] = value if value is None or isinstance(value, str) else json.dumps(value)
     left = [line for line in lines if line is not None]
     from schemas.recording import _checksum
 
@@ -217,3 +217,33 @@ def test_a_forgery_that_breaks_a_rule_is_refused_with_the_line() -> None:
         found = refused(lines)
         assert found[0] == number, (said, found)
         assert said in found[1]
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "said"),
+    [
+        ("cost_usd", "-5", "greater than or equal to 0"),
+        ("cost_usd", "1e400", "a number that is too large"),
+        ("latency_ms", "-0.1", "greater than or equal to 0"),
+        ("latency_ms", '"inf"', "finite number"),
+        ("prompt_tokens", "-1", "greater than or equal to 0"),
+        ("completion_tokens", "9223372036854775808", "less than 9223372036854775808"),
+    ],
+)
+def test_a_figure_that_no_call_can_have_is_refused_with_the_line(figure: str, value: str, said: str) -> None:
+    # Given a recording, well sealed, with a call at an impossible cost, time or length
+    call = json.loads(lines_of(WHOLE)[4])["call"]
+    call["completion"]["calls"][0][figure] = "FIGURE"
+    lines = forged((5, json.dumps({"call": call}).replace('"FIGURE"', value)))
+    # When it is read
+    number, rule = refused(lines)
+    # Then the line is named, and what is wrong in it
+    assert number == 5
+    assert said in rule
+    assert figure in rule or "1e400" in value
+
+
+def test_an_event_with_a_number_that_is_none_is_refused_with_the_line() -> None:
+    event = json.loads(lines_of(WHOLE)[3])["event"]
+    line = json.dumps({"event": {**event, "later": [{"figure": "FIGURE"}]}}).replace('"FIGURE"', "-1e999")
+    assert refused(forged((4, line))) == (4, "holds a number that is too large")

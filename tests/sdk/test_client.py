@@ -460,6 +460,60 @@ def test_the_address_may_come_from_the_platform_that_runs_in_this_home(
         assert client.base_url == "http://127.0.0.1:8123"
 
 
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of one's own, and nothing else said in the environment."""
+    for name in ("DEVSKYY_URL", "DEVSKYY_HTTP_HOST", "DEVSKYY_HTTP_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DEVSKYY_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        (None, "http://127.0.0.1:8456"),
+        ("localhost", "http://localhost:8456"),
+        ("10.0.0.7", "http://10.0.0.7:8456"),
+        ("0.0.0.0", "http://127.0.0.1:8456"),
+        ("::", "http://[::1]:8456"),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_a_platform_that_is_down_is_asked_where_its_environment_puts_it(
+    monkeypatch: pytest.MonkeyPatch, host: str | None, url: str
+) -> None:
+    # Given the environment of a second platform, which is down
+    monkeypatch.setenv("DEVSKYY_HTTP_PORT", "8456")
+    if host is not None:
+        monkeypatch.setenv("DEVSKYY_HTTP_HOST", host)
+    # When a client is made
+    # Then it asks there, and not the first one at the usual port
+    with Client() as client:
+        assert client.base_url == url
+
+
+def test_the_platform_of_this_home_counts_before_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a platform that runs in this home, and a port in the environment for the next one
+    monkeypatch.setenv("DEVSKYY_HTTP_PORT", "8456")
+    write_state(home, recorded("http://127.0.0.1:8123"))
+    # When a client is made, Then it asks the one that runs
+    with Client() as client:
+        assert client.base_url == "http://127.0.0.1:8123"
+
+
+def test_a_platform_that_died_is_missed_where_it_was(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a home whose platform went without a word
+    write_state(home, recorded("http://127.0.0.1:8123", pid_started=1.0))
+    # When a client is made, Then it asks there, and nobody else at the usual port
+    with Client() as client:
+        assert client.base_url == "http://127.0.0.1:8123"
+    # When the environment names another port, Then that counts
+    monkeypatch.setenv("DEVSKYY_HTTP_PORT", "8456")
+    with Client() as client:
+        assert client.base_url == "http://127.0.0.1:8456"
+
+
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://somewhere", "http://", "http://x:port"])
 def test_an_address_that_is_none_is_refused_at_once(url: str) -> None:
     # Given something that is no HTTP address

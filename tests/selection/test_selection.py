@@ -166,6 +166,15 @@ def test_a_service_that_takes_no_images_is_left_out_where_there_are_some() -> No
     assert choice.chosen == "scaleway"
 
 
+def test_a_service_of_ones_own_is_chosen_for_images_where_its_entry_says_that_it_takes_them() -> None:
+    mine = {"seeing": {"images": True}, "scored": {"capabilities": {"vision": 0.3}}, "unsaid": {}}
+    services = [Candidate(name, spec(**fields)) for name, fields in mine.items()]
+    selection = Selection(OURS.profiles, PriorPredictor(OURS.profiles))
+    choice = selection.choose(Features(profile="vision", images=1), services, None, {})
+    assert {each.name for each in choice.ranked} == {"seeing", "scored"}
+    assert excluded(choice, "unsaid") == "not known to take images; state services.unsaid.images"
+
+
 def test_a_service_whose_context_is_too_small_is_left_out_and_tried_last() -> None:
     # Given 100 tokens, and the better service with room for 50
     choice = choose(candidate("small", quality=0.9, context_tokens=50), candidate("a"), candidate("b"))

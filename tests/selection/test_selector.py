@@ -129,6 +129,21 @@ def features_of(domains: tuple[str, ...] = (), **request: Any) -> Features:
     return noted.asked[0]
 
 
+@pytest.mark.parametrize("profile", OURS.profiles)
+def test_a_profile_that_is_wanted_by_name_is_the_kind_of_work(profile: str) -> None:
+    assert features_of(("security",), capabilities=[f" {profile.upper()} "]).profile == profile
+
+
+def test_a_profile_of_ones_own_is_found_however_it_is_written(overlaid: Overlaid) -> None:
+    catalogue = overlaid("""
+profiles:
+  Poetry: {why: Few words., capabilities: {poetry: 1.0}, weighs: {quality: 1.0, cost: 0.0, latency: 0.0}}
+""")
+    choice = choose(catalogue, capabilities=["poetry"])
+    assert choice is not None
+    assert choice.features.profile == "Poetry"
+
+
 def test_all_that_is_sent_counts_as_the_prompt() -> None:
     # Given a task with a conversation, a text, a picture and a schema
     found = features_of(

@@ -152,7 +152,14 @@ def test_what_a_turn_holds_beside_its_words_is_refused_by_name(
 
 def test_the_turn_that_a_client_hands_back_is_taken(catalogue: Catalogue) -> None:
     # Given an answer as a client keeps it, with everything that is not there spelled out
-    turn = {"role": "assistant", "content": "Hi.", "refusal": None, "tool_calls": None, "annotations": [], "audio": None}
+    turn = {
+        "role": "assistant",
+        "content": "Hi.",
+        "refusal": None,
+        "tool_calls": None,
+        "annotations": [],
+        "audio": None,
+    }
     # When the conversation goes on, Then it is history
     (kept,) = asked(catalogue, messages=[turn, *HELLO]).history
     assert (kept.role, kept.content) == ("assistant", "Hi.")
@@ -221,7 +228,10 @@ def test_an_image_that_cannot_be_shown_as_asked_is_refused(
     catalogue: Catalogue, image: dict[str, Any], field: str
 ) -> None:
     part = {"type": "image_url", "image_url": image}
-    assert refused(catalogue, messages=[{"role": "user", "content": [LOOK, part]}]).field == f"messages.0.content.1.{field}"
+    assert (
+        refused(catalogue, messages=[{"role": "user", "content": [LOOK, part]}]).field
+        == f"messages.0.content.1.{field}"
+    )
 
 
 def test_the_detail_that_holds_anyway_is_taken(catalogue: Catalogue) -> None:

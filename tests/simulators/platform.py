@@ -481,6 +481,7 @@ class PlatformSimulator:
                 created_at=task.created_at,
                 finished_at=task.finished_at,
                 cost_usd=task.receipt.cost_usd if task.receipt else None,
+                replayed=any(call.replayed for call in task.receipt.calls) if task.receipt else False,
             )
             for task in tasks[first : first + limit]
         )

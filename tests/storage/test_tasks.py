@@ -170,6 +170,16 @@ async def test_a_line_says_what_is_known(tasks: TaskRepository) -> None:
     assert line.created_at.utcoffset() == timedelta(0)
 
 
+async def test_a_line_says_whether_a_recording_answered(tasks: TaskRepository) -> None:
+    # Given a task, and the same answered from a recording
+    again = call(cost_usd=0.25, replayed=True)
+    await tasks.upsert("acme", ended("t1"), 3)
+    await tasks.upsert("acme", ended("t2", receipt=Receipt.of((again,), wall_ms=8.5)), 3)
+    # When they are listed, Then only one of the two costs was spent
+    lines = (await tasks.list("acme", 10, None)).tasks
+    assert {line.task_id: line.replayed for line in lines} == {"t1": False, "t2": True}
+
+
 async def test_a_list_can_be_of_one_status(tasks: TaskRepository) -> None:
     # Given tasks of several states
     for number, status in enumerate(["accepted", "running", "failed", "accepted"]):

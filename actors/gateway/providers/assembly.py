@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.gateway.providers.provider import Heard, Served
-from actors.gateway.providers.wire import error_message, nonsense, safe, tool_call, usage_of
+from actors.gateway.providers.provider import Attempt, Heard, Served
+from actors.gateway.providers.wire import check_said, error_message, nonsense, safe, text_of, tool_call, usage_of
 
 
 @dataclass
@@ -19,11 +19,14 @@ class _Wish:
 class Assembly:
     """Takes chunks, tells `heard` of them at once, and gives the whole answer at the end."""
 
-    def __init__(self, service: str, heard: Heard, key: str | None) -> None:
-        self._service, self._heard, self._key = service, heard, key
+    def __init__(self, attempt: Attempt, heard: Heard) -> None:
+        self._attempt, self._service, self._heard, self._key = attempt, attempt.service, heard, attempt.api_key
         self._wishes: list[_Wish] = []
         self._at: dict[int, _Wish] = {}
         self._half = ""
+        self._refusal: list[str] = []
+        self.opened = False
+        """Whether the answer's status has come."""
         self.finish_reason: str | None = None
         """Set once the model has said its last word; only usage may still come."""
 
@@ -40,14 +43,9 @@ class Assembly:
                 self._service, f"an error in the stream {self._heard.so_far}: {error_message(error, self._key)}"
             )
         heard = self._heard
-        heard.began = True
         if (model := chunk.get("model")) and isinstance(model, str):
             heard.model = safe(model, None)
-        prompt_tokens, completion_tokens = usage_of(chunk)
-        if prompt_tokens is not None:
-            heard.prompt_tokens = prompt_tokens
-        if completion_tokens is not None:
-            heard.completion_tokens = completion_tokens
+        heard.used(*usage_of(chunk))
         try:
             for choice in chunk.get("choices") or ():
                 if choice.get("index") in (0, None):
@@ -58,18 +56,29 @@ class Assembly:
     def _choice(self, choice: dict[str, Any]) -> None:
         delta = choice.get("delta") or {}
         if text := delta.get("content"):
-            self._say(text)
+            self._say(text if isinstance(text, str) else self._parts(text))
         if isinstance(thought := delta.get("reasoning_content") or delta.get("reasoning"), str):
-            self._heard.unsaid += len(thought)
+            self._heard.beside(len(thought))
+        if isinstance(refusal := delta.get("refusal"), str):
+            self._refusal.append(refusal)
+            self._heard.beside(len(refusal))
         for wish in delta.get("tool_calls") or ():
             self._wish(wish)
         if isinstance(finish := choice.get("finish_reason"), str) and finish:
             self.finish_reason = safe(finish, None)
 
+    def _parts(self, content: object) -> str:
+        """A piece in parts, as Mistral sends them while a model thinks."""
+        if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+            raise TypeError(content)
+        text = text_of(content)
+        self._heard.beside(0 if text else len(str(content)))
+        return text
+
     def _say(self, text: str) -> None:
         """Passes a piece on. A character outside the basic plane may come in two halves, one in each of two pieces."""
-        if not isinstance(text, str):
-            raise TypeError(text)
+        if not text:
+            return
         if text.isascii() and not self._half:
             self._heard.say(text)
             return
@@ -93,7 +102,7 @@ class Assembly:
             wish.name = wish.name or name
         if isinstance(arguments, str):
             wish.arguments.append(arguments)
-            self._heard.unsaid += len(arguments)
+            self._heard.beside(len(arguments))
 
     def served(self) -> Served:
         """The whole answer, once it is finished."""
@@ -102,8 +111,11 @@ class Assembly:
             heard.say("?")
             self._half = ""
         tool_calls = tuple(tool_call(self._service, w.id, w.name, "".join(w.arguments)) for w in self._wishes)
-        if not heard.text.strip() and not tool_calls:
-            raise nonsense(self._service, "an empty answer")
+        said = bool(heard.text.strip() or tool_calls)
+        if said and not heard.completion_tokens:  # an answer is never without tokens
+            heard.completion_tokens = None
+        heard.billed(heard.prompt_tokens, heard.completion_tokens)
+        check_said(self._attempt, said, "".join(self._refusal), self.finish_reason)
         return Served(
             text=heard.text,
             model=heard.model or "",

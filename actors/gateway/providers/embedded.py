@@ -33,7 +33,14 @@ class EmbeddedProvider:
         if not answer.text.strip():
             raise UpstreamError(attempt.service, "an empty answer", again=True)
         model = _model(attempt.spec)
-        served = Served(answer.text, model, answer.finish_reason, answer.prompt_tokens, answer.completion_tokens)
+        served = Served(
+            text=answer.text,
+            model=model,
+            finish_reason=answer.finish_reason,
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+            dropped=("tools",) if attempt.tools else (),
+        )
         heard.whole(served)
         return served
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from actors.gateway.providers.assembly import Assembly
 from actors.gateway.providers.provider import Attempt, EmbedAttempt, Embedded, Heard, Served
 from actors.gateway.providers.watch import Watch
 from actors.gateway.providers.wire import (
+    count,
     error_message,
     nonsense,
     read_completion,
@@ -23,6 +25,10 @@ from schemas.errors import UpstreamError
 
 COUNTS_EMBEDDED_TOKENS_ITSELF = ("gemini", "vertex_ai")
 """Providers that say nothing of tokens with their vectors: what litellm reports there is its own count."""
+NO_KEY = "none"
+"""Sent where no key is wanted."""
+SIGN_WITH_CREDENTIALS = ("bedrock", "sagemaker", "vertex_ai")
+"""Providers that are asked with the credentials of a cloud's own tools; a key would go before those."""
 RETRY_DELAY = re.compile(r'"retryDelay": *"([0-9.]+)s"')
 """How Google says when to come back.
 
@@ -54,27 +60,27 @@ class LitellmProvider:
             # Else it looks for MCP servers among the tools, in order to call them itself.
             "_skip_mcp_handler": True,
         }
+        _check_taken(attempt, litellm)
+        seen = _Seen()
+        ask["logger_fn"] = seen
         if attempt.stream:
-            return await self._streamed(attempt, litellm, ask, heard)
-        try:
-            async with asyncio.timeout(attempt.timeout_s):
-                answer = await litellm.acompletion(**ask)
-        except Exception as error:
-            raise _failure(attempt, error) from None
-        heard.began = True
-        served = read_completion(attempt.service, _plain(answer), attempt.api_key)
-        # It says 0 where the provider said nothing; a question and its answer are never without tokens.
-        served = replace(
-            served,
-            prompt_tokens=served.prompt_tokens or None,
-            completion_tokens=served.completion_tokens or None,
-        )
-        heard.whole(served)
-        return served
+            served = await self._streamed(attempt, litellm, ask, heard, seen)
+        else:
+            try:
+                async with asyncio.timeout(attempt.timeout_s):
+                    answer = _plain(await litellm.acompletion(**ask))
+            except Exception as error:
+                raise _failure(attempt, error, seen, heard) from None
+            usage = answer.get("usage") or {}
+            usage["completion_tokens"] = usage.get("completion_tokens") or None  # 0 where the provider said nothing
+            served = read_completion(attempt, answer, heard)
+        return replace(served, dropped=seen.dropped(attempt))
 
-    async def _streamed(self, attempt: Attempt, litellm: Any, ask: dict[str, Any], heard: Heard) -> Served:
+    async def _streamed(
+        self, attempt: Attempt, litellm: Any, ask: dict[str, Any], heard: Heard, seen: "_Seen"
+    ) -> Served:
         service = attempt.service
-        assembly = Assembly(service, heard, attempt.api_key)
+        assembly = Assembly(attempt, heard)
         watch: Watch | None = None
         try:
             async with asyncio.timeout(attempt.timeout_s):
@@ -91,7 +97,7 @@ class LitellmProvider:
             raise
         except Exception as error:
             if watch is None or not watch.ended:
-                raise _failure(attempt, error, heard) from None
+                raise _failure(attempt, error, seen, heard, opened=watch is not None) from None
         finally:
             if watch is not None:
                 watch.note_usage()
@@ -104,11 +110,12 @@ class LitellmProvider:
 
     async def embed(self, attempt: EmbedAttempt) -> Embedded:
         litellm = await self._litellm()
+        seen = _Seen()
         try:
             async with asyncio.timeout(attempt.timeout_s):
-                answer = await litellm.aembedding(input=list(attempt.texts), **_common(attempt))
+                answer = await litellm.aembedding(input=list(attempt.texts), logger_fn=seen, **_common(attempt))
         except Exception as error:
-            raise _failure(attempt, error) from None
+            raise _failure(attempt, error, seen) from None
         embedded = read_embeddings(attempt.service, _plain(answer), len(attempt.texts), attempt.api_key)
         made_up = attempt.spec.model.startswith(COUNTS_EMBEDDED_TOKENS_ITSELF)
         return replace(embedded, prompt_tokens=None if made_up else embedded.prompt_tokens or None)
@@ -119,10 +126,63 @@ class LitellmProvider:
         return self._module
 
 
+class _Seen:
+    """What litellm tells of a call on its way, as its `logger_fn`."""
+
+    def __init__(self) -> None:
+        self.sent = False
+        """Whether it was about to ask the provider."""
+        self.body: Any = None
+        """What it asked, in the provider's own format."""
+        self.answer: Any = None
+        """What came back, decoded, where it could be."""
+
+    def __call__(self, details: dict[str, Any]) -> None:
+        if details.get("log_event_type") == "pre_api_call":
+            self.sent = True
+        self.body = _decoded((details.get("additional_args") or {}).get("complete_input_dict")) or self.body
+        if details.get("log_event_type") == "post_api_call":
+            self.answer = _decoded(details.get("original_response")) or self.answer
+
+    def dropped(self, attempt: Attempt) -> tuple[str, ...]:
+        """What was asked for and is nowhere in the body."""
+        unsent = attempt.temperature is not None and self.body is not None and not _holds(self.body, "temperature")
+        return ("temperature",) if unsent else ()
+
+
+def _decoded(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, str | bytes):
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+    return value if isinstance(value, dict) else None
+
+
+def _holds(value: Any, name: str) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_holds(each, name) for each in value)
+    return isinstance(value, dict) and (name in value or any(_holds(each, name) for each in value.values()))
+
+
+def _check_taken(attempt: Attempt, litellm: Any) -> None:
+    """Raises UpstreamError where litellm would leave out what the answer depends on."""
+    provider, _, model = attempt.spec.model.partition("/")
+    taken = litellm.get_supported_openai_params(model=model, custom_llm_provider=provider)
+    if taken is None:
+        return  # it knows no such provider, and will say so
+    choice = attempt.tool_choice if attempt.tools else None
+    for name, wanted, words in (
+        ("response_format", attempt.json_schema is not None, "takes no JSON schema"),
+        ("tools", bool(attempt.tools), "takes no tools"),
+        ("tool_choice", choice not in (None, "auto"), "takes no choice of a tool"),
+    ):
+        if wanted and name not in taken:
+            raise UpstreamError(attempt.service, words)
+
+
 def _common(attempt: Attempt | EmbedAttempt) -> dict[str, Any]:
     return {
         "model": attempt.spec.model,
-        "api_key": attempt.api_key,
+        "api_key": _key(attempt),
         "api_base": attempt.spec.api_base,
         # Not all of its ways to a provider obey this; the clock around the call does the rest.
         "timeout": attempt.timeout_s,
@@ -132,36 +192,62 @@ def _common(attempt: Attempt | EmbedAttempt) -> dict[str, Any]:
     }
 
 
+def _key(attempt: Attempt | EmbedAttempt) -> str | None:
+    """The key, or something in its place: with none, litellm looks for the provider's in the environment."""
+    signs = attempt.spec.model.startswith(SIGN_WITH_CREDENTIALS) and attempt.spec.api_base is None
+    return attempt.api_key or (None if signs else NO_KEY)
+
+
 def _plain(answer: Any) -> dict[str, Any]:
     out: dict[str, Any] = answer.model_dump()
     return out
 
 
-def _failure(attempt: Attempt | EmbedAttempt, error: Exception, heard: Heard | None = None) -> UpstreamError:
+def _failure(
+    attempt: Attempt | EmbedAttempt, error: Exception, seen: _Seen, heard: Heard | None = None, opened: bool = False
+) -> UpstreamError:
     """What litellm's error means. Its words are left out, for they may hold an address with the key in it.
 
     Its status is no guide: it gives one of its own to whatever it cannot explain, a broken connection and an unreadable
     200 among them. Only the answer in the chain of causes is the provider's.
+
+    Args:
+        opened: whether a stream had been granted.
     """
     service = attempt.service
     error = getattr(error, "original_exception", None) or error
     kind, causes = type(error).__name__, list(_chain(error))
-    began = heard is not None and heard.began
+    so_far = heard.so_far if heard is not None and opened else None
     if isinstance(error, TimeoutError) or kind == "Timeout":
-        reason = f"no {'end' if began else 'answer'} within {attempt.timeout_s:g} s"
-        reason += f" {heard.so_far}" if heard is not None and began else ""
+        reason = f"no {'answer' if so_far is None else 'end'} within {attempt.timeout_s:g} s"
+        reason += "" if so_far is None else f" {so_far}"
         return UpstreamError(service, reason, again=False, spent=None)
-    if heard is not None and began:
-        return nonsense(service, f"the stream broke {heard.so_far} ({kind})")
+    if so_far is not None:
+        return nonsense(service, f"the stream broke {so_far} ({kind})")
     if any(type(cause).__name__ in ("ConnectError", "ConnectTimeout") for cause in causes):
         return UpstreamError(service, f"cannot be reached ({kind})", again=True)
     if (refusal := next(filter(None, map(_refusal, causes)), None)) is not None:
         return _refused(attempt, refusal)
+    if seen.answer is not None:
+        if heard is not None:
+            heard.billed(*_usage_in(seen.answer))
+        if (inside := seen.answer.get("error")) is not None:
+            return nonsense(service, f"a 200 with an error inside: {error_message(inside, attempt.api_key)}")
     status = getattr(error, "status_code", None)
-    heard_of = any(getattr(cause, "litellm_response_headers", None) for cause in causes)
-    if isinstance(status, int) and 400 <= status < 500 and not heard_of:
+    if isinstance(status, int) and 400 <= status < 500 and not seen.sent:
         return UpstreamError(service, f"litellm refuses it ({kind})")
     return nonsense(service, f"no usable answer ({kind})")
+
+
+def _usage_in(answer: dict[str, Any]) -> tuple[int | None, int | None]:
+    """What a provider reports in its own format: OpenAI's, Anthropic's or Gemini's."""
+    usage = answer.get("usage") or answer.get("usageMetadata")
+    if not isinstance(usage, dict):
+        return None, None
+    prompt = next((usage[n] for n in ("prompt_tokens", "input_tokens", "promptTokenCount") if n in usage), None)
+    written = [usage.get(n) for n in ("completion_tokens", "output_tokens", "candidatesTokenCount")]
+    said = [number for each in (*written, usage.get("thoughtsTokenCount")) if (number := count(each)) is not None]
+    return count(prompt) or None, sum(said) if said else None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

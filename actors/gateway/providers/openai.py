@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 
+from actors.catalogue import Endpoint, base_of, endpoint_of
 from actors.gateway.providers.assembly import Assembly
 from actors.gateway.providers.provider import Attempt, EmbedAttempt, Embedded, Heard, Served
 from actors.gateway.providers.sse import Events
@@ -31,13 +35,14 @@ class OpenAIProvider:
     cancellation may interrupt; with it, one call was seen to stay open at the provider.
     """
 
-    DEFAULT_BASE = "https://api.openai.com/v1"
     IDLE_S = 4.0
     """Shorter than common servers keep an idle connection, so that none is used just as it is closed."""
     LAST_BYTES_S = 0.02
     """How long the end of a stream may lag behind its last event for its connection to be used again."""
 
-    def __init__(self) -> None:
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        """`environ` names the account where an address holds it."""
+        self._environ = environ
         connector = aiohttp.TCPConnector(limit=2000, keepalive_timeout=self.IDLE_S)
         self._http = aiohttp.ClientSession(connector=connector)
 
@@ -45,16 +50,18 @@ class OpenAIProvider:
         await self._http.close()
 
     async def complete(self, attempt: Attempt, heard: Heard) -> Served:
-        body = _question(attempt)
-        if attempt.stream:
-            return await self._streamed(attempt, body, heard)
-        with _failures(attempt):
-            async with self._post(attempt, "/chat/completions", body) as response:
-                heard.began = response.status == 200
-                data = await response.read()
-        served = read_completion(attempt.service, _decoded(attempt, response, data), attempt.api_key)
-        heard.whole(served)
-        return served
+        endpoint = endpoint_of(attempt.spec) or Endpoint()
+        body, dropped = _question(attempt, endpoint)
+        if attempt.stream and (attempt.json_schema is None or endpoint.streams_schemas):
+            if endpoint.takes_stream_options:
+                body["stream_options"] = {"include_usage": True}
+            served = await self._streamed(attempt, body | {"stream": True}, heard)
+        else:
+            with _failures(attempt):
+                async with self._post(attempt, "/chat/completions", body) as response:
+                    data = await response.read()
+            served = read_completion(attempt, _decoded(attempt, response, data), heard)
+        return replace(served, dropped=dropped) if dropped else served
 
     async def embed(self, attempt: EmbedAttempt) -> Embedded:
         body = {"model": _model(attempt), "input": attempt.texts}
@@ -69,8 +76,12 @@ class OpenAIProvider:
         if attempt.api_key is not None:
             headers["Authorization"] = f"Bearer {attempt.api_key}"
         limit_s = attempt.timeout_s
+        try:
+            base = base_of(attempt.spec, self._environ)
+        except KeyError as missing:
+            raise UpstreamError(attempt.service, f"its address is not known: {missing.args[0]} is not set") from None
         return self._http.post(
-            (attempt.spec.api_base or self.DEFAULT_BASE).rstrip("/") + path,
+            base + path,
             data=json.dumps(body).encode(),
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=limit_s, sock_connect=min(10.0, limit_s)),
@@ -78,23 +89,19 @@ class OpenAIProvider:
         )
 
     async def _streamed(self, attempt: Attempt, body: dict[str, Any], heard: Heard) -> Served:
-        body["stream"] = True
-        body["stream_options"] = {"include_usage": True}
-        assembly = Assembly(attempt.service, heard, attempt.api_key)
+        assembly = Assembly(attempt, heard)
         # aiohttp's own limit looks at the clock only where a read has to wait; a flood never waits.
         with _failures(attempt, assembly, heard):
             async with (
                 asyncio.timeout(attempt.timeout_s),
                 self._post(attempt, "/chat/completions", body) as response,
             ):
-                heard.began = response.status == 200
+                assembly.opened = response.status == 200
                 kind = response.headers.get("Content-Type", "")
                 if response.status != 200 or "json" in kind or "html" in kind:
                     # A refusal, or a server that knows no streams and gives the answer whole.
                     answer = _decoded(attempt, response, await response.read())
-                    served = read_completion(attempt.service, answer, attempt.api_key)
-                    heard.whole(served)
-                    return served
+                    return read_completion(attempt, answer, heard)
                 await self._read(response, assembly)
         return assembly.served()
 
@@ -111,20 +118,39 @@ class OpenAIProvider:
             raise aiohttp.ClientPayloadError("the end is missing")
 
 
-def _question(attempt: Attempt) -> dict[str, Any]:
+def _question(attempt: Attempt, endpoint: Endpoint) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What is sent, and the names of what is left out of it."""
     try:
         messages = wire_messages(attempt.messages)
     except ValueError:
         raise UpstreamError(attempt.service, "an image of the question is no base64") from None
-    body: dict[str, Any] = {"model": _model(attempt), "messages": messages}
-    if attempt.spec.api_base is None:
-        # OpenAI itself knows `max_tokens` no more, and its reasoning models take no temperature.
-        body["max_completion_tokens"] = attempt.max_tokens
-    else:
-        body["max_tokens"] = attempt.max_tokens
-        if attempt.temperature is not None:
+    if endpoint.call_id_length is not None:
+        _shorten_ids(messages, endpoint.call_id_length)
+    body = {"model": _model(attempt), "messages": messages, endpoint.limit_field: attempt.max_tokens}
+    dropped: tuple[str, ...] = ()
+    if attempt.temperature is not None:
+        if endpoint.takes_temperature:
             body["temperature"] = attempt.temperature
-    return body | wishes(attempt)
+        else:
+            dropped = ("temperature",)
+    body |= wishes(attempt)
+    if body.get("tool_choice") == "required":
+        body["tool_choice"] = endpoint.any_tool
+    return body, dropped
+
+
+def _shorten_ids(messages: list[dict[str, Any]], length: int) -> None:
+    """Gives every tool call an id of that length, the same for the same call."""
+
+    def short(id_: str) -> str:
+        fits = len(id_) == length and id_.isascii() and id_.isalnum()
+        return id_ if fits else hashlib.sha256(id_.encode()).hexdigest()[:length]
+
+    for message in messages:
+        for call in message.get("tool_calls", ()):
+            call["id"] = short(call["id"])
+        if "tool_call_id" in message:
+            message["tool_call_id"] = short(message["tool_call_id"])
 
 
 def _model(attempt: Attempt | EmbedAttempt) -> str:
@@ -157,12 +183,12 @@ def _failures(
     except (TimeoutError, aiohttp.ClientError) as error:
         if assembly is not None and assembly.finish_reason is not None:
             return
-        began = heard is not None and heard.began
+        so_far = heard.so_far if assembly is not None and assembly.opened and heard is not None else None
         if isinstance(error, TimeoutError):
-            reason = f"no {'end' if began else 'answer'} within {attempt.timeout_s:g} s"
-            reason += f" {heard.so_far}" if heard is not None and began else ""
+            reason = f"no {'answer' if so_far is None else 'end'} within {attempt.timeout_s:g} s"
+            reason += "" if so_far is None else f" {so_far}"
             raise UpstreamError(service, reason, again=False, spent=None) from None
-        reason = f"the stream broke {heard.so_far}" if heard is not None and began else "the connection broke"
+        reason = "the connection broke" if so_far is None else f"the stream broke {so_far}"
         raise nonsense(service, f"{reason} ({_name(error)})") from None
     except ValueError:
         raise UpstreamError(service, "its key holds a character that no header may have") from None
@@ -185,11 +211,22 @@ def _decoded(attempt: Attempt | EmbedAttempt, response: aiohttp.ClientResponse, 
 
 def _refused(attempt: Attempt | EmbedAttempt, response: aiohttp.ClientResponse, data: bytes) -> UpstreamError:
     status, reason = response.status, f"HTTP {response.status}"
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        reason += f" {error_message({'message': json.loads(data)['error']['message']}, attempt.api_key)}"
+    with contextlib.suppress(ValueError):
+        reason += _words(json.loads(data), attempt.api_key)
     again = status in (408, 409, 425, 429) or status >= 500
     after_s = retry_after_s(response.headers.get("Retry-After"))
     return UpstreamError(attempt.service, reason, again=again, retry_after_s=after_s, status=status)
+
+
+def _words(body: Any, key: str | None) -> str:
+    """Why a provider refuses: `error` as an object or as a text, Cloudflare's list of `errors`, Mistral's `message`."""
+    if not isinstance(body, dict):
+        return ""
+    errors = body.get("errors")
+    said = body.get("error") or (errors[0] if isinstance(errors, list) and errors else body.get("message"))
+    if isinstance(said, dict):
+        said = said.get("message")
+    return f" {error_message(said, key)}" if isinstance(said, str) and said else ""
 
 
 def _name(error: Exception) -> str:

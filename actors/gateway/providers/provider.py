@@ -40,6 +40,8 @@ class Served:
     prompt_tokens: int | None
     completion_tokens: int | None
     tool_calls: tuple[ToolCall, ...] = ()
+    dropped: tuple[str, ...] = ()
+    """Parameters of the attempt that were not passed on, for its model takes none."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,16 @@ class Embedded:
 class Heard:
     """What has arrived of one answer so far: all that is known of its cost when it is cut or cancelled."""
 
-    __slots__ = ("_parts", "_tell", "began", "completion_tokens", "model", "prompt_tokens", "unsaid")
+    __slots__ = ("_parts", "_tell", "began", "completion_tokens", "final", "model", "prompt_tokens", "unsaid")
 
     def __init__(self, tell: Callable[[str], None] | None = None) -> None:
         """`tell` gets each piece of the text as it arrives; it must return at once."""
         self._tell = tell
         self._parts: list[str] = []
         self.began = False
-        """Whether any bytes of an answer arrived. A refusal is none."""
+        """Whether anything of an answer arrived, or the provider said what it took. A mere status is neither."""
+        self.final = False
+        """Whether the tokens are the provider's last word, of question and answer both."""
         self.model: str | None = None
         self.prompt_tokens: int | None = None
         """As the provider said; None until it does."""
@@ -91,10 +95,30 @@ class Heard:
         if self._tell is not None:
             self._tell(delta)
 
+    def beside(self, characters: int) -> None:
+        """A further piece that is no text."""
+        if characters:
+            self.began = True
+            self.unsaid += characters
+
+    def used(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        """What the provider says by now that it took; None where it says nothing new."""
+        if prompt_tokens is not None:
+            self.prompt_tokens = prompt_tokens
+        if completion_tokens is not None:
+            self.completion_tokens = completion_tokens
+        self.began = self.began or bool(completion_tokens)
+
+    def billed(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        """What the provider says in the end that it took, whether its answer can be used or not."""
+        self.prompt_tokens, self.completion_tokens = prompt_tokens, completion_tokens
+        self.began = self.began or completion_tokens is not None
+        self.final = prompt_tokens is not None and completion_tokens is not None
+
     def whole(self, served: Served) -> None:
         """All of an answer that came in one piece."""
         self.began, self.model = True, served.model
-        self.prompt_tokens, self.completion_tokens = served.prompt_tokens, served.completion_tokens
+        self.billed(served.prompt_tokens, served.completion_tokens)
         self.unsaid = sum(len(call.arguments) for call in served.tool_calls)
         self.say(served.text)
 

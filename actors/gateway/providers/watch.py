@@ -34,9 +34,9 @@ class Watch:
         """Tells `heard` what the provider has reported by now. litellm keeps that aside, and passes on its own sum."""
         for chunk in self._stream.chunks[self._noted :]:
             usage = getattr(chunk, "usage", None)
-            heard = self._heard
-            heard.prompt_tokens = count(getattr(usage, "prompt_tokens", None)) or heard.prompt_tokens
-            heard.completion_tokens = count(getattr(usage, "completion_tokens", None)) or heard.completion_tokens
+            # It says 0 where the provider said nothing.
+            prompt, completion = (count(getattr(usage, f"{kind}_tokens", None)) for kind in ("prompt", "completion"))
+            self._heard.used(prompt or None, completion or None)
         self._noted = len(self._stream.chunks)
 
     async def close(self) -> None:
@@ -50,7 +50,6 @@ class Watch:
     async def _lines(self, lines: AsyncGenerator[Any, None]) -> AsyncIterator[Any]:
         try:
             async for line in lines:
-                self._heard.began = True
                 text = line.decode(errors="replace") if isinstance(line, bytes) else line
                 if isinstance(text, str):
                     self._look(text)

@@ -7,10 +7,13 @@ import secrets
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from actors.gateway.providers.provider import Attempt, Embedded, Served
+from actors.gateway.providers.provider import Attempt, Embedded, Heard, Served
 from schemas.completion import ChatMessage, ToolCall
 from schemas.errors import UpstreamError
 from schemas.message import now
+
+MOST_TOKENS = 10**9
+"""A report of more than any model reads or writes is none."""
 
 
 def wire_messages(messages: tuple[ChatMessage, ...]) -> list[dict[str, Any]]:
@@ -61,35 +64,78 @@ def nonsense(service: str, reason: str) -> UpstreamError:
     return UpstreamError(service, reason, again=True, spent=None)
 
 
-def read_completion(service: str, answer: Any, key: str | None) -> Served:
-    """A whole chat completion.
+def turned_down(service: str, reason: str) -> UpstreamError:
+    """No answer, though the service works: it would say the same again, and charges for saying so."""
+    return UpstreamError(service, reason, again=False, spent=True)
+
+
+def read_completion(attempt: Attempt, answer: Any, heard: Heard) -> Served:
+    """A whole chat completion. Whatever it is, `heard` is told of the usage that it reports.
 
     Raises:
-        UpstreamError: it is none, or holds an error, or nothing.
+        UpstreamError: it is none, or holds an error, a refusal, or nothing.
     """
+    service, key = attempt.service, attempt.api_key
     if not isinstance(answer, dict):
         raise nonsense(service, "a 200 that is no chat completion")
+    prompt_tokens, completion_tokens = usage_of(answer)
+    heard.billed(prompt_tokens, completion_tokens)
     if (error := answer.get("error")) is not None:
         raise nonsense(service, f"a 200 with an error inside: {error_message(error, key)}")
     try:
         choice = answer["choices"][0]
         message = choice["message"]
-        text, wished = message.get("content"), message.get("tool_calls")
+        text, wished = text_of(message.get("content")), message.get("tool_calls")
+        refusal = message.get("refusal") or (message.get("provider_specific_fields") or {}).get("refusal")
+        finish = choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError):
         raise nonsense(service, "a 200 that is no chat completion") from None
     tool_calls = tuple(_tool_call(service, each) for each in wished) if isinstance(wished, list) else ()
-    if not (isinstance(text, str) and text.strip()) and not tool_calls:
-        raise nonsense(service, "an empty answer")
-    prompt_tokens, completion_tokens = usage_of(answer)
-    finish = choice.get("finish_reason")
-    return Served(
-        text=safe(text, None) if isinstance(text, str) else "",
+    finish = safe(finish, None) if isinstance(finish, str) and finish else None
+    said = bool(text.strip() or tool_calls)
+    check_said(attempt, said, refusal, finish)
+    served = Served(
+        text=safe(text, None),
         model=safe(answer.get("model") or "", None),
-        finish_reason=safe(finish, None) if isinstance(finish, str) else None,
+        finish_reason=finish,
         prompt_tokens=prompt_tokens,
-        completion_tokens=completion_tokens,
+        completion_tokens=completion_tokens or None,  # an answer is never without tokens
         tool_calls=tool_calls,
     )
+    heard.whole(served)
+    return served
+
+
+def text_of(content: object) -> str:
+    """What a message says; some say it in parts, thoughts among them."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = (part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text")
+    return "".join(part for part in parts if isinstance(part, str))
+
+
+def check_said(attempt: Attempt, said: bool, refusal: object, finish: str | None) -> None:
+    """Whether a model that works has declined to answer, or has said nothing.
+
+    Args:
+        said: whether there is a text or a wish.
+
+    Raises:
+        UpstreamError: it has.
+    """
+    words = safe(refusal, attempt.api_key).strip()[:200] if isinstance(refusal, str) else ""
+    if finish == "content_filter":
+        raise turned_down(attempt.service, "its filter withholds the answer" + (f": {words}" if words else ""))
+    if said:
+        return
+    if words:
+        raise turned_down(attempt.service, f"the model refuses: {words}")
+    if finish == "length":
+        limit = f"{attempt.max_tokens:,}"
+        raise turned_down(attempt.service, f"an empty answer: its {limit} tokens were used up before it began")
+    raise nonsense(attempt.service, "an empty answer")
 
 
 def _tool_call(service: str, call: Any) -> ToolCall:
@@ -111,11 +157,22 @@ def tool_call(service: str, id_: Any, name: Any, arguments: Any) -> ToolCall:
 
 
 def usage_of(answer: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Tokens of the question and of the answer, as far as they are said."""
+    """Tokens of the question and of the answer, as far as they are said. No question is without tokens: a 0 beside it
+    says nothing."""
     usage = answer.get("usage")
     if not isinstance(usage, dict):
         return None, None
-    return count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    prompt, completion = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+    if prompt and completion is not None:
+        completion += _thoughts_beside(usage, prompt, completion)
+    return prompt or None, completion if prompt else completion or None
+
+
+def _thoughts_beside(usage: dict[str, Any], prompt: int, completion: int) -> int:
+    """Tokens of thoughts that are counted beside the answer's, as xAI does, and not among them, as its total shows."""
+    details = usage.get("completion_tokens_details")
+    thoughts = count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+    return thoughts if thoughts and count(usage.get("total_tokens")) == prompt + completion + thoughts else 0
 
 
 def read_embeddings(service: str, answer: Any, texts: int, key: str | None) -> Embedded:
@@ -161,7 +218,8 @@ def safe(said: object, key: str | None) -> str:
 
 
 def count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """A number of tokens that some call may have taken."""
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
 
 
 def retry_after_s(value: str | None) -> float | None:
@@ -173,7 +231,7 @@ def retry_after_s(value: str | None) -> float | None:
         return None
     try:
         seconds = float(value)
-        return None if math.isnan(seconds) else max(0.0, seconds)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:
