@@ -68,7 +68,7 @@ def constraint(prompt: str, answer: str, other: str, chance: random.Random) -> P
             at = len(words) // 2
             return Pair("constraint", f'{prompt}\nDo not use the word "{word}".', answer, " ".join([*words[:at], word, *words[at:]]))
         case 2:
-            longest = max((re.sub(r"\W", "", w) for w in words), key=len, default="") or "it"
+            longest = max(re.findall(r"(?<!\S)[A-Za-z]+(?=[.,;:!?]*(?:\s|$))", answer), key=len, default="it")
             kept = re.sub(rf"(?i)\b{re.escape(longest)}\b", "thing", answer)
             return Pair("constraint", f'{prompt}\nInclude the word "{longest}".', answer, kept)
         case _:

@@ -9,7 +9,8 @@ from nats.aio.msg import Msg
 
 from actors.agents.actor import PREFIX
 from actors.catalogue import Catalogue, context_of, price_of, supports_images, unavailable_because
-from actors.catalogue.availability import EMBEDDED, provider_of
+from actors.catalogue.availability import EMBEDDED
+from actors.catalogue.endpoints import provider_of
 from actors.fleet import roster
 from actors.selection import LatestFigures
 from bus.client import Bus

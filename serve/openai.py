@@ -222,9 +222,9 @@ def _schema(response_format: Mapping[str, Any]) -> dict[str, Any] | None:
             return None
         case {"type": "json_object"}:
             return {"type": "object"}
-        case {"type": "json_schema", "json_schema": {"schema": dict(schema), **others}}:
-            _refuse_unkept(others, KEPT_OF_A_SCHEMA, "response_format.json_schema.")
-            return schema
+        case {"type": "json_schema", "json_schema": dict(form)} if isinstance(form.get("schema"), dict):
+            _refuse_unkept(form, KEPT_OF_A_SCHEMA, "response_format.json_schema.")
+            return dict(form["schema"])
     raise InvalidRequest("response_format", "is text, json_object, or json_schema with a schema")
 
 

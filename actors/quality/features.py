@@ -4,19 +4,12 @@ None of them is its length, and none grows with length alone: they are shares, m
 """
 
 import re
-from collections.abc import Sequence
 
 from actors.quality import talk
-from actors.quality.fulfilment import Fulfilment
-from actors.quality.novelty import novelty
 from actors.quality.relevance import Likeness, coverage, focus, stranger, subject_of
 from actors.quality.requirements import instruction_of
-from actors.quality.text import Reading, stem, words_of
+from actors.quality.text import Reading
 
-WORDS = (
-    "coverage", "focus", "no stranger", "requirements", "no preamble", "no filler", "novelty", "concrete", "plain", "direct", "overlap first", "pairs", "enough",
-)  # fmt: skip
-LIKENESS = ("whole", "sentences", "best", "first", "order")
 TERSE_WORDS = 6
 _USUAL = {
     "coverage": 0.6,
@@ -30,41 +23,26 @@ _USUAL = {
     "order": 0.5,
 }
 """What answers of some length commonly have."""
-_HEDGE = re.compile(
-    r"\b(?:may|might|could|possibly|perhaps|generally|typically|various|certain|some|often|usually|can be|"
-    r"several|many|different|important|effective|overall|various)\b",
-    re.I,
-)
 _CONCRETE = re.compile(r"\d[\d.,:]*|(?<=[a-z,] )[A-Z][\w'-]+|`[^`]+`|\"[^\"\n]+\"")
 
 
-def of_words(prompt: Reading, reading: Reading, kept: Sequence[Fulfilment]) -> dict[str, float]:
+def of_words(prompt: Reading, reading: Reading, new: float | None) -> dict[str, float]:
+    """
+    Args:
+        new: the answer's novelty.
+    """
     subject = subject_of(prompt.text)
-    weight = sum(one.weight for one in kept)
-    words = max(1, len(reading.words))
     covered, focused = coverage(subject, reading), focus(subject, reading)
-    new = novelty(reading, prompt)
-    sentences = [len(s.text.split()) for s in reading.sentences] or [0]
-    first = Reading(reading.sentences[0].text) if reading.sentences else reading
-    led = coverage(subject, first)
-    return _shrunk(
-        {
-            "coverage": 0.5 if covered is None else covered,
-            "focus": 0.2 if focused is None else min(focused, 0.6),
-            "no stranger": 1 - stranger(subject, reading),
-            "requirements": sum(one.weight * one.share for one in kept) / weight if weight else 1.0,
-            "no preamble": 0.0 if talk.preamble(reading) else 1.0,
-            "no filler": 1 - talk.filler_share(reading),
-            "novelty": 0.6 if new is None else new,
-            "concrete": min(1.0, 4 * len(_CONCRETE.findall(reading.prose)) / words),
-            "plain": 1 - min(1.0, max(0.0, (sum(sentences) / len(sentences) - 12) / 30)),
-            "direct": 1 - min(1.0, 8 * len(_HEDGE.findall(reading.prose)) / words),
-            "overlap first": 0.3 if led is None else led,
-            "pairs": _pairs(prompt, reading),
-            "enough": _enough(prompt, reading),
-        },
-        reading,
-    )
+    found = {
+        "coverage": 0.5 if covered is None else covered,
+        "focus": 0.2 if focused is None else min(focused, 0.6),
+        "no stranger": 1 - stranger(subject, reading),
+        "no preamble": 0.0 if talk.preamble(reading) else 1.0,
+        "novelty": 0.6 if new is None else new,
+        "concrete": min(1.0, 4 * len(_CONCRETE.findall(reading.prose)) / max(1, len(reading.words))),
+        "enough": _enough(prompt, reading),
+    }
+    return _shrunk(found, reading)
 
 
 _OPEN = re.compile(
@@ -75,17 +53,6 @@ _CLOSED = re.compile(
     r"\b(?:which|what is the|how many|name|classify|identify|convert|calculate|title|sentence|word|one|single|detect|sort|only|brief(?:ly)?|short|rewrite|complete)\b",
     re.I,
 )
-
-
-def _pairs(prompt: Reading, reading: Reading) -> float:
-    """A fraction: how many pairs of words that stand together in the order do so in the answer."""
-    asked = subject_of(prompt.text)
-    order = [stem(word) for word in words_of(instruction_of(prompt.text)[0])]
-    pairs = {pair for pair in zip(order, order[1:], strict=False) if pair[0] in asked and pair[1] in asked}
-    if not pairs:
-        return 0.5
-    said = [stem(word) for word in reading.words]
-    return len(pairs & set(zip(said, said[1:], strict=False))) / len(pairs)
 
 
 def _enough(prompt: Reading, reading: Reading) -> float:

@@ -271,7 +271,7 @@ def _starts(requirement: Requirement, reading: Reading) -> tuple[float, str]:
         lines = [line.strip(" -*\u2022.)0123456789").casefold() for line in reading.lines]
         if len(lines) > 1:
             return sum(line.startswith(value) for line in lines) / len(lines), f"not all begin with {value!r}"
-    return float(text.startswith(value) or value in text[: len(value) + 40]), f"it does not start with {value!r}"
+    return float(words_of(text[: 2 * len(value) + 20])[: len(words_of(value))] == words_of(value) or text.startswith(value)), f"it does not start with {value!r}"
 
 
 def _parts(requirement: Requirement, reading: Reading) -> tuple[float, str]:

@@ -29,6 +29,10 @@ _COMMON = {
     "olduğu şey mi",
 }
 _WORDS = {language: frozenset(word for word in words.split() if len(word) > 1) for language, words in _COMMON.items()}
+_OF_WORD: dict[str, tuple[str, ...]] = {
+    word: tuple(language for language, known in _WORDS.items() if word in known)
+    for word in frozenset[str]().union(*_WORDS.values())
+}
 _SCRIPTS = {
     "ja": re.compile(r"[\u3040-\u30ff]"),
     "ko": re.compile(r"[\uac00-\ud7af\u1100-\u11ff]"),
@@ -76,8 +80,9 @@ def language_of(text: str) -> tuple[str | None, float]:
     words = words_of(sample)
     if len(words) < FEWEST_WORDS:
         return None, 0.0
-    counted = Counter(words)
-    hits = {language: sum(counted[word] for word in known) for language, known in _WORDS.items()}
+    hits = Counter({language: 0 for language in _WORDS})
+    for word in words:
+        hits.update(_OF_WORD.get(word, ()))
     first, second = sorted(hits, key=lambda language: -hits[language])[:2]
     # Two words that many languages share tell nothing; neither does one in twenty.
     if hits[first] < 3 or hits[first] < 0.08 * len(words) or hits[first] - hits[second] < 2:

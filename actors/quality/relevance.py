@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from actors.quality.finding import Finding
 from actors.quality.requirements import instruction_of
 from actors.quality.text import STOP, Reading, stem, words_of
 
@@ -14,10 +15,13 @@ Vector = Sequence[float]
 Embed = Callable[[list[str]], Sequence[Vector]]
 """A vector for each of some texts, none of them empty."""
 
-MAX_EMBEDDED = 24
+MAX_EMBEDDED = 16
 """Sentences of an answer that are embedded: the first ones, and the last two."""
-MAX_TEXT = 2000
+MAX_TEXT = 600
 """Characters of one text that are embedded."""
+FEWEST_WORDS = 6
+STRANGE = 0.3
+"""A cosine under which two texts are of different subjects with these vectors."""
 _ORDERS = frozenset(
     "write give list name tell explain describe create generate make provide suggest find identify following given sentence "
     "text word answer question response step let think example use using include short brief new one two three four five "
@@ -35,9 +39,6 @@ class Likeness:
     """The mean over the answer's sentences."""
     best: float
     """The nearest sentence."""
-    first: float
-    order: float
-    """The whole answer beside the part of the prompt that gives the order."""
 
 
 def likeness(prompt: str, reading: Reading, embed: Embed) -> Likeness | None:
@@ -49,16 +50,24 @@ def likeness(prompt: str, reading: Reading, embed: Embed) -> Likeness | None:
     if len(texts) > MAX_EMBEDDED:
         texts = [*texts[: MAX_EMBEDDED - 2], *texts[-2:]]
     texts = texts or [answer[:MAX_TEXT]]
-    order = instruction_of(prompt)[0].strip()[:MAX_TEXT] or prompt[:MAX_TEXT]
     # The least a model can make of a text is a vector of zeros; that is near nothing.
-    vectors = embed([prompt[: 2 * MAX_TEXT], order, answer[: 3 * MAX_TEXT], *texts])
+    vectors = embed([prompt.strip()[: 2 * MAX_TEXT], answer[: 3 * MAX_TEXT], *texts])
     table = np.asarray(vectors, dtype=np.float64)
     lengths = np.linalg.norm(table, axis=1, keepdims=True)
     table = np.nan_to_num(table / np.where(lengths > 0, lengths, 1.0), nan=0.0, posinf=0.0, neginf=0.0)
     near = np.clip(table @ table[0], -1.0, 1.0)
-    parts = near[3:]
-    order_near = float(np.clip(table[1] @ table[2], -1.0, 1.0))
-    return Likeness(float(near[2]), float(parts.mean()), float(parts.max()), float(parts[0]), order_near)
+    parts = near[2:]
+    return Likeness(float(near[1]), float(parts.mean()), float(parts.max()))
+
+
+def stray(subject: Counter[str], reading: Reading, like: Likeness | None) -> list[Finding]:
+    """An answer that shares next to nothing with its prompt, neither words nor direction."""
+    named = coverage(subject, reading)
+    if named is None or named > 0.15 or len(reading.words) < FEWEST_WORDS:
+        return []
+    if like is not None and max(like.whole, like.best) > STRANGE:
+        return []
+    return [Finding("off topic", "relevance", 0.6 if like is not None else 0.4, "it shares next to nothing with what was asked", "answer what was asked")]
 
 
 def subject_of(prompt: str) -> Counter[str]:

@@ -10,7 +10,7 @@ from actors.quality.features import of_likeness, of_words
 from actors.quality.finding import METRICS, Finding, Metric
 from actors.quality.fulfilment import Fulfilment, fulfilments
 from actors.quality.novelty import FEWEST_WORDS, novelty
-from actors.quality.relevance import Embed, Likeness, coverage, likeness, subject_of
+from actors.quality.relevance import Embed, Likeness, coverage, likeness, stray, subject_of
 from actors.quality.requirements import Requirement, extract
 from actors.quality.text import READ, Reading
 from actors.quality.weights import WITH_EMBEDDINGS, WITHOUT_EMBEDDINGS
@@ -36,6 +36,8 @@ class Examination:
     """How many statements and forms of the answer could be looked at for truth."""
     like: Likeness | None
     embedded: bool
+    new: float | None
+    """Its novelty."""
     features: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -89,8 +91,10 @@ def examine(
         + citation.cited(reading, sources)
     )
     like = likeness(prompt, reading, embed) if embed is not None else None
-    features = of_words(asked, reading, kept) | (of_likeness(like, reading) if like else {})
-    return Examination(asked, reading, requirements, kept, findings, checked, like, embed is not None, features)
+    findings += stray(subject_of(prompt), reading, like)
+    new = novelty(reading, asked)
+    features = of_words(asked, reading, new) | (of_likeness(like, reading) if like else {})
+    return Examination(asked, reading, requirements, kept, findings, checked, like, embed is not None, new, features)
 
 
 def assess(
@@ -111,7 +115,7 @@ def assess(
         "relevance": _relevance(seen),
         "accuracy": _accuracy(seen),
         "completeness": _completeness(seen),
-        "innovation": novelty(seen.reading, seen.prompt),
+        "innovation": seen.new,
         "clarity": _clarity(seen),
     }
     reasons: dict[str, str] = {}
@@ -240,11 +244,10 @@ def _measures(seen: Examination, metric: Metric) -> list[Evidence]:
                 )
             )
         case "innovation":
-            new = novelty(seen.reading, seen.prompt)
-            if new is not None:
+            if seen.new is not None:
                 found.append(
                     Evidence(
-                        check="lexical novelty", text=f"variety of its words, and what is not the prompt's: {new:.2f}"
+                        check="lexical novelty", text=f"variety of its words, and what is not the prompt's: {seen.new:.2f}"
                     )
                 )
         case "clarity":

@@ -7,7 +7,7 @@ costs. What was left out is said by `Reading.whole`, and no check claims anythin
 import re
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 READ = 24_000
 """Characters that are read in full; of a longer text the first two thirds and the last third of so many."""
@@ -176,6 +176,7 @@ _ENDINGS = ("ational", "ations", "ation", "ingly", "ments", "ment", "ness", "ing
 _SHORT_ENDINGS = ("es", "er", "ly", "al", "s", "e", "y")
 
 
+@lru_cache(maxsize=20_000)
 def stem(word: str) -> str:
     """A word without its commonest English endings; enough to see that two words are of one family."""
     word = word.removesuffix("'s")

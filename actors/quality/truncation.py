@@ -43,7 +43,9 @@ def _of_sentence(reading: Reading, text: str, end: Place) -> list[Finding]:
         return [_finding(0.5, "its last point is empty", end)]
     last_line = text.rsplit("\n", 1)[-1]
     words = re.findall(r"[^\W_]+(?:['\u2019-][^\W_]+)*", last_line)
-    if not words or words[-1].casefold() in ("yes", "no", "true", "false", "none") or words[-1].isdecimal():
+    if not words or words[-1].casefold() in ("yes", "no", "true", "false", "none"):
+        return []
+    if words[-1].isdecimal() and (len(words) < 4 or words[-2].casefold() in ("is", "are", "was", "be", "answer", "total", "equals", "in", "of", "to", "than")):
         return []
     if text[-1] in ",-\u2013\u2014(" or (words[-1].casefold() in _DANGLING and len(words) > 3):
         return [_finding(0.8, "it ends in the middle of a sentence", end)]

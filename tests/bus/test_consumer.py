@@ -310,6 +310,30 @@ async def test_what_comes_together_is_handled_as_one_batch(bus: Bus, tasks: Task
     assert not alone.tasks
 
 
+async def test_many_messages_that_come_again_do_not_hold_up_a_new_one(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
+    # Given hundreds of messages whose first reader died
+    ids = [f"t{i}" for i in range(800)]
+    await asyncio.gather(*(accept(tasks, task_id) for task_id in ids))
+    died = await bus.js.pull_subscribe_bind(durable=PROBE.name, stream=TASKS)
+    for _ in range(8):
+        await died.fetch(100)
+    await died.unsubscribe()
+    alone, batches = Seen(), []
+
+    async def handle(msg: Msg) -> None:
+        alone(msg)
+
+    async def together(batch: list[Msg]) -> None:
+        batches.extend(TaskEvents.parse(msg.subject).task for msg in batch)
+
+    # When another reads on, and something new comes
+    pull(handle, concurrency=16, together=together, gather_s=0.1)
+    await accept(tasks, "new")
+    await all_done(bus)
+    # Then all of it is handled, long before a batch a message would have been
+    assert sorted({*alone.tasks, *batches}) == sorted([*ids, "new"])
+
+
 async def test_a_batch_that_fails_is_handled_one_by_one(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
     # Given a batch that cannot be handled as one
     ids = [f"t{i}" for i in range(10)]

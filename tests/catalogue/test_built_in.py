@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from actors.catalogue import context_of, key_variable, load, price_of, prices, supports_images, unavailable_because
-from actors.catalogue.availability import EMBEDDED, provider_of
+from actors.catalogue.availability import EMBEDDED
+from actors.catalogue.endpoints import provider_of
 from schemas.service import LOCAL
 
 PAGE = Path(__file__).parents[2] / "docs" / "services.md"

@@ -19,7 +19,8 @@ from actors.catalogue import (
     prices,
     supports_images,
 )
-from actors.catalogue.availability import EMBEDDED, provider_of
+from actors.catalogue.availability import EMBEDDED
+from actors.catalogue.endpoints import provider_of
 from schemas.service import Price, PriceTier, ServiceSpec
 
 LITELLM = f"litellm {version('litellm')}"

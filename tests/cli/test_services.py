@@ -59,7 +59,12 @@ def test_an_explanation_is_one_document_for_a_program(devskyy: Command, platform
     assert ran.code == 0
     assert Explanation.model_validate(ran.document) == EXPLANATION
     (sent,) = platform.made("POST", "/api/v1/services/explain")
-    assert sent.body == {"prompt": "Hi.", "agent": "writing", "max_cost_usd": 0.5, "capabilities": ["translation", "gdpr"]}
+    assert sent.body == {
+        "prompt": "Hi.",
+        "agent": "writing",
+        "max_cost_usd": 0.5,
+        "capabilities": ["translation", "gdpr"],
+    }
 
 
 def test_json_may_be_said_before_the_verb_too(devskyy: Command, platform: PlatformSimulator) -> None:

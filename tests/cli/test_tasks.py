@@ -34,7 +34,7 @@ def test_a_task_that_a_recording_answered_is_marked_in_the_list(devskyy: Command
     submit(platform, "one", "two")
     # When they are listed, Then it is plain which cost was not spent
     second, first = devskyy("tasks", "list").out.splitlines()[1:]
-    assert "$0.25 (replayed)" in second
+    assert "$0.250 (replayed)" in second
     assert "replayed" not in first
 
 

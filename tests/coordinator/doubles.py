@@ -1,7 +1,9 @@
 """Agents that follow a script, a journal that says what it is told to, and a task's story."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from actors.catalogue import load
@@ -12,6 +14,7 @@ from schemas.agent import Answer, Ask
 from schemas.completion import Complete, Completion
 from schemas.errors import DevSkyyError
 from schemas.event import TERMINAL, Accepted, TaskEvent
+from schemas.message import now
 from schemas.receipt import Call
 from schemas.task import Task, TaskRequest
 
@@ -65,9 +68,12 @@ class Spent:
     """What the journal says of every task."""
 
     calls: tuple[Call, ...] = ()
+    under_way: int | None = None
+    """How many of them are not over; None: those in doubt."""
 
     async def spending_of(self, tenant: str, task_id: str) -> Spending:
-        return Spending(self.calls, known=True, under_way=sum(call.in_doubt for call in self.calls))
+        doubtful = sum(call.in_doubt for call in self.calls)
+        return Spending(self.calls, known=True, under_way=doubtful if self.under_way is None else self.under_way)
 
 
 @dataclass
@@ -80,14 +86,18 @@ class Coordinator:
 
 
 def coordinator_of(
-    tasks: TaskLog, owner: str, answer: Answer | DevSkyyError | None, calls: tuple[Call, ...]
+    tasks: TaskLog,
+    owner: str,
+    answer: Answer | DevSkyyError | None,
+    calls: tuple[Call, ...],
+    hears_since: Callable[[], datetime] = now,
 ) -> Coordinator:
     agents, spent, gateway, aborted = Agents(answer), Spent(calls), Gateway(), list[str]()
 
     async def abort(work: str) -> None:
         aborted.append(work)
 
-    lives = Lives(owner, tasks, CATALOGUE, agents, abort, spent, gateway)
+    lives = Lives(owner, tasks, CATALOGUE, agents, abort, spent, gateway, hears_since=hears_since)
     return Coordinator(lives, agents, spent, gateway, aborted)
 
 

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
 
+from actors.coordinator.life import SETTLE_S
 from bus.tasklog import TaskLog
 from schemas.agent import Answer
 from schemas.errors import Cancelled, DevSkyyError, Fenced, NoService, NotFound, Unavailable
 from schemas.event import TERMINAL, Accepted, Claimed, Command
+from schemas.message import now
 from schemas.problem import Problem
 from schemas.receipt import Call
+from schemas.task import TaskRequest
 from tests.broker import until
 from tests.coordinator.doubles import (
     CATALOGUE,
@@ -28,6 +32,10 @@ from tests.coordinator.doubles import (
 )
 
 Hire = Callable[..., Coordinator]
+
+
+def an_hour_ago() -> datetime:
+    return now() - timedelta(hours=1)
 
 
 @pytest.fixture
@@ -199,6 +207,48 @@ async def test_a_cancel_that_nobody_heard_is_obeyed_by_whoever_claims_the_task(t
     assert task.error is not None
     assert "changed my mind" in task.error.detail
     assert coordinator.agents.asked == []
+
+
+async def test_a_cancel_that_came_before_the_task_is_obeyed(tasks: TaskLog) -> None:
+    # Given a coordinator that has heard every command for an hour, and one for a task that is not accepted yet
+    coordinator = coordinator_of(tasks, "coordinator-a", answered(), (), hears_since=an_hour_ago)
+    await tasks.command(TENANT, "early", Command(reason="changed my mind"))
+    await coordinator.lives.command(TENANT, "early", Command(reason="changed my mind"))
+    # When the task comes and is carried
+    await tasks.accept(TaskRequest(prompt="Say hello."), TENANT, task_id="early")
+    work = (await tasks.read(TENANT, "early"))[0]
+    await run(coordinator, work)
+    # Then it is cancelled, and no agent was asked
+    assert (await tasks.task(TENANT, "early")).status == "cancelled"
+    assert coordinator.agents.asked == []
+
+
+async def test_a_cancel_that_was_not_heard_is_obeyed_after_looking_again(tasks: TaskLog) -> None:
+    # Given a task at work, and a cancel that was kept while its coordinator could hear nothing
+    coordinator = coordinator_of(tasks, "coordinator-a", None, (), hears_since=an_hour_ago)
+    work = await accept(tasks)
+    running = run(coordinator, work)
+    await waiting_agents(coordinator)
+    await tasks.command(TENANT, work.event.task_id, Command(reason="changed my mind"))
+    # When the coordinator is back and looks again
+    await coordinator.lives.look_again()
+    await asyncio.wait_for(running, LONG_S)
+    # Then the work is stopped
+    assert coordinator.agents.cancelled.is_set()
+    assert (await tasks.task(TENANT, work.event.task_id)).status == "cancelled"
+
+
+async def test_a_call_in_doubt_for_good_is_not_waited_for(tasks: TaskLog) -> None:
+    # Given a task that fails, and a call of it that is recorded as in doubt
+    problem = Problem.of(NoService("nobody could", ("a: no key",)))
+    failed = answered().model_copy(update={"text": None, "problem": problem})
+    coordinator = coordinator_of(tasks, "coordinator-a", failed, (call("in_doubt", 0.9, in_doubt=True),))
+    coordinator.spent.under_way = 0
+    work = await accept(tasks)
+    # When it ends
+    await asyncio.wait_for(run(coordinator, work), SETTLE_S / 2)
+    # Then the receipt has the doubt, and nobody waited for it to go
+    assert [c.in_doubt for c in (await story(tasks, work))[1].receipt.calls] == [True]  # type: ignore[union-attr]
 
 
 async def test_a_cancel_before_anybody_claimed_the_task_ends_it_at_once(tasks: TaskLog, hire: Hire) -> None:

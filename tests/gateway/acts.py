@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from actors.catalogue import Catalogue
+from actors.gateway.charges import most_usd
 from actors.gateway.providers import Attempt, Heard, Served
 from bus.journal import Entry, key_of
-from schemas.budget import Budgets
-from schemas.completion import Complete
+from schemas.budget import Budgets, Reservation
+from schemas.completion import Complete, Completion
 from schemas.errors import UpstreamError
 from tests.gateway import virtual
-from tests.gateway.doubles import Bench, Script, ask, catalogue_of, served
+from tests.gateway.doubles import LONG_S, Bench, Script, ask, catalogue_of, served
 from tests.gateway.purses import Shelf
 
 T = TypeVar("T")
@@ -126,3 +127,23 @@ def used(shelf: Shelf) -> int:
     """What one counter stands at, where there is only one."""
     (amount,) = shelf.counters.values() or (0,)
     return amount
+
+
+def most(bench: Bench, question: Complete, service: str = "cheap") -> float:
+    """What is reserved for a question, in dollars."""
+    amount = most_usd(bench.catalogue.services[service].price, question)
+    assert amount is not None
+    return amount
+
+
+def the_one(shelf: Shelf) -> Reservation:
+    """The reservation that is open, where there is only one."""
+    (reservation,) = shelf.records.values()
+    return reservation
+
+
+async def ended(bench: Bench, question: Complete) -> Completion:
+    """The answer, once all that follows from it is done too."""
+    completion = await asyncio.wait_for(bench.gateway.complete(question), LONG_S)
+    await bench.recorded()
+    return completion

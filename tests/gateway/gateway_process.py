@@ -47,7 +47,7 @@ class Provider:
         self._instance, self._chance = instance, random.Random(instance)
 
     async def complete(self, attempt: Attempt, heard: Heard) -> Served:
-        await asyncio.sleep(self._chance.choice([0.0, 0.2, 0.5]))
+        await asyncio.sleep(self._chance.choice([0.0, 0.2, 0.5, 3.0]))
         served = Served("An answer.", self._instance, "stop", 40, self._chance.randint(1, attempt.max_tokens))
         heard.whole(served)
         return served

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.gateway.purses import Shelf
 HOUR_S = 3600.0
 
 
-async def answered_before(bench: Bench, **asked: object) -> None:
+async def answered_before(bench: Bench, **asked: Any) -> None:
     await bench.plays(cheap=Script(served("First."))).gateway.complete(ask(task_id="t0", **asked))
     await bench.recorded()
     bench.plays(cheap=Script(served("Second.")))
@@ -111,14 +112,23 @@ async def test_an_answer_from_the_cache_is_journalled(bench: Bench) -> None:
     assert bench.journal.seq(key_of(ask())) == bench.journal.written.index(entry) + 1
 
 
+async def test_an_answer_that_was_paid_for_goes_before_one_in_the_cache(bench: Bench, tmp_path: Path) -> None:
+    # Given an answer that one gateway paid for, recorded and cached, and whose reply was lost
+    bench.plays(cheap=Script(served("First.")))
+    paid = await bench.gateway.complete(ask(cache_s=HOUR_S))
+    await bench.recorded()
+    other = Bench(bench.catalogue, bench.journal, "gateway-b")
+    other.cache.kept.update(bench.cache.kept)
+    # When another gateway is asked again, Then it says what was paid, not that the cache cost nothing
+    assert await other.gateway.complete(ask(cache_s=HOUR_S)) == paid
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"tenant": "other"}, {"temperature": 1.0}, {"messages": (ChatMessage(role="user", content="Another."),)}],
     ids=["tenant", "temperature", "messages"],
 )
-async def test_another_tenant_and_another_question_get_no_answer_from_it(
-    bench: Bench, changed: dict[str, object]
-) -> None:
+async def test_another_tenant_and_another_question_get_no_answer_from_it(bench: Bench, changed: dict[str, Any]) -> None:
     await answered_before(bench, cache_s=HOUR_S)
     assert (await bench.gateway.complete(ask(cache_s=HOUR_S, **changed))).text == "Second."
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from actors.gateway.charges import most_usd
 from actors.gateway.scopes import nano
 from schemas.budget import Budget, Budgets
 from schemas.completion import Complete, Completion
 from schemas.errors import UpstreamError
-from tests.gateway.acts import Stage, answers, entry_of, fails, hangs, play, used, warmed
+from tests.gateway.acts import Stage, answers, entry_of, fails, hangs, most, play, used, warmed
 from tests.gateway.doubles import Bench, ask, broken, refused
 from tests.gateway.virtual import clock
 
@@ -18,12 +17,6 @@ HEDGED = {"hedge": True}
 WARM = nano(200e-6) * 20
 """What the calls cost that make the usual time of a second known."""
 PLENTY = Budgets(day=Budget(usd=1))
-
-
-def most(bench: Bench, question: Complete) -> float:
-    amount = most_usd(bench.catalogue.services["cheap"].price, question)
-    assert amount is not None
-    return amount
 
 
 async def hedged(bench: Bench, stage: Stage, question: Complete | None = None) -> tuple[Completion, float]:

@@ -1,5 +1,7 @@
 """A run that is played back: answered from its recording, spent nothing, journalled like any other."""
 
+from typing import Any
+
 import pytest
 
 from schemas.budget import Budget, Budgets
@@ -13,7 +15,7 @@ from tests.gateway.purses import Shelf
 NAME = "a" * 64
 
 
-def replay(**changed: object) -> Complete:
+def replay(**changed: Any) -> Complete:
     return ask(replay=NAME, **changed)
 
 

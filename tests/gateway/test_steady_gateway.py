@@ -72,6 +72,24 @@ def test_the_last_service_is_waited_for_as_long_as_there_is_time(tmp_path: Path)
     play(tmp_path, story, cheap={"limits": {"concurrency": 1}})
 
 
+def test_a_recorded_answer_is_given_however_full_the_service_is(tmp_path: Path) -> None:
+    async def story(bench: Bench) -> None:
+        # Given a service with one place, an answer of it that is recorded, and somebody in the place
+        bench.plays(cheap=Stage(answers(), answers(after_s=100)))
+        paid = await bench.gateway.complete(ask(task_id="t0"))
+        await bench.recorded()
+        bench.scripts["cheap"].started.clear()
+        busy = asyncio.create_task(bench.gateway.complete(ask(task_id="t1")))
+        await bench.scripts["cheap"].started.wait()
+        began_s = clock()
+        # When the first question is asked again, Then nobody waits for the place
+        assert await bench.gateway.complete(ask(task_id="t0")) == paid
+        assert clock() == began_s
+        await busy
+
+    play(tmp_path, story, cheap={"limits": {"concurrency": 1}})
+
+
 def test_nobody_waits_past_the_deadline(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         bench.plays(cheap=Stage(hangs()))

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from actors.catalogue import tokens
-from actors.gateway.charges import most_usd
 from actors.gateway.providers import Attempt, Heard, Served
 from actors.gateway.scopes import nano
 from schemas.budget import Budget, Budgets
-from schemas.completion import Complete, Completion, ToolCall
+from schemas.completion import Complete, ToolCall
 from schemas.receipt import Call
-from tests.gateway.acts import Act, Stage, answers, entry_of, fails, hangs, used
+from tests.gateway.acts import Act, Stage, answers, ended, entry_of, fails, hangs, most, used
 from tests.gateway.doubles import LONG_S, Bench, ask, broken, catalogue_of, refused
 
 PIECES = ("Once ", "upon a ", "time")
@@ -23,18 +22,6 @@ WRITTEN = math.ceil(len("".join(PIECES)) / tokens.BYTES_PER_TOKEN)
 @pytest.fixture
 async def bench(tmp_path: Path) -> Bench:
     return Bench(catalogue_of(tmp_path), budgets=Budgets(day=Budget(usd=1)))
-
-
-def most(bench: Bench, question: Complete) -> float:
-    amount = most_usd(bench.catalogue.services["cheap"].price, question)
-    assert amount is not None
-    return amount
-
-
-async def ended(bench: Bench, question: Complete) -> Completion:
-    completion = await asyncio.wait_for(bench.gateway.complete(question), LONG_S)
-    await bench.recorded()
-    return completion
 
 
 async def cancelled(bench: Bench, *acts: Act, question: Complete | None = None) -> Call:

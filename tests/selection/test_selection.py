@@ -167,7 +167,11 @@ def test_a_service_that_takes_no_images_is_left_out_where_there_are_some() -> No
 
 
 def test_a_service_of_ones_own_is_chosen_for_images_where_its_entry_says_that_it_takes_them() -> None:
-    mine = {"seeing": {"images": True}, "scored": {"capabilities": {"vision": 0.3}}, "unsaid": {}}
+    mine: dict[str, dict[str, Any]] = {
+        "seeing": {"images": True},
+        "scored": {"capabilities": {"vision": 0.3}},
+        "unsaid": {},
+    }
     services = [Candidate(name, spec(**fields)) for name, fields in mine.items()]
     selection = Selection(OURS.profiles, PriorPredictor(OURS.profiles))
     choice = selection.choose(Features(profile="vision", images=1), services, None, {})

@@ -214,7 +214,7 @@ class PlatformSimulator:
                 name="code", role="programmer", state="degraded", reason="no service of its order is available"
             ),
         )
-        self.services = (
+        self.services: tuple[ServiceStatus, ...] = (
             ServiceStatus(name="local", kind="chat", model="embedded/smollm2-135m-instruct", state="available"),
             ServiceStatus(
                 name="groq",

@@ -1,0 +1,72 @@
+"""What was fitted, as `bench/fit_complexity.py` wrote it: numbers, words of a vocabulary, and hashes."""
+
+import json
+from array import array
+from base64 import b64decode
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+from zlib import crc32
+
+FILE = "parameters.json"
+
+
+def token_key(before: str, word: str) -> int:
+    """32 bits for two words that stand side by side, or for one word by itself."""
+    return crc32(f"{before} {word}".encode("utf-8", "surrogatepass"))
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """How one feature counts: `value` for each `scale` that it lies above `mean`, and no more than three of them."""
+
+    name: str
+    mean: float
+    scale: float
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    intercept: float
+    features: tuple[Weight, ...]
+    meanings: dict[str, float]
+    """A weight for each word and piece of a word of an embedding's vocabulary: the embedding in the fitted direction."""
+    tokens: dict[int, float]
+    """A weight for words and pairs of words, by their keys."""
+    fields: dict[str, tuple[str, float]]
+    """Words that mean something of a domain's, and how strongly, 0 to 1, by their embeddings."""
+    slope: float
+    offset: float
+    """The level to be expected is `offset + slope * raw`, by predictions for prompts that were not learned from."""
+    spread: float
+    """The scale of the logistic distribution of true levels around it."""
+
+
+@lru_cache(maxsize=1)
+def fitted() -> Parameters:
+    """The committed parameters, read once."""
+    return of_document(json.loads(files(__package__).joinpath(FILE).read_text("utf-8")))
+
+
+def of_document(document: dict[str, Any]) -> Parameters:
+    meanings, tokens, fields = document["meanings"], document["tokens"], document["fields"]
+    keys = array("I", b64decode(tokens["keys"]))
+    return Parameters(
+        intercept=document["intercept"],
+        features=tuple(Weight(**each) for each in document["features"]),
+        meanings=dict(zip(meanings["words"].split(), _scaled(meanings), strict=True)),
+        tokens=dict(zip(keys, _scaled(tokens), strict=True)),
+        fields={
+            word: (domain, strength / 100)
+            for domain, words in fields.items()
+            for word, strength in zip(words["words"].split(), words["percent"], strict=True)
+        },
+        **document["calibration"],
+    )
+
+
+def _scaled(coded: dict[str, Any]) -> list[float]:
+    scale = coded["scale"]
+    return [scale * value for value in array("b", b64decode(coded["weights"]))]
