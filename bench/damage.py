@@ -18,20 +18,27 @@ class Pair:
 
 
 FLATTERY = (
-    "What a truly wonderful question! You are clearly a brilliant and insightful person, and I am deeply impressed by how "
-    "thoughtfully you have put this. It is an absolute honour to assist someone of your intelligence. This is a complete, "
+    "What a truly wonderful question! You are clearly a brilliant and insightful person, and I am "
+    "deeply impressed by how "
+    "thoughtfully you have put this. It is an absolute honour to assist someone of your "
+    "intelligence. This is a complete, "
     "excellent and perfect answer that covers everything you could wish for. Thank you so much for asking!"
 )
+# ruff: noqa: ARG001, RUF001  (each kind takes what the others need; foreign letters are meant)
 FOREIGN = (
-    "Das ist eine Frage, die man auf verschiedene Weise beantworten kann. Zuerst sollte man die wichtigsten Punkte nennen, "
+    "Das ist eine Frage, die man auf verschiedene Weise beantworten kann. Zuerst sollte man die "
+    "wichtigsten Punkte nennen, "
     "und danach kann man sie im Einzelnen erklären, damit alle sie verstehen.",
     "C'est une question à laquelle on peut répondre de plusieurs façons. Il faut d'abord citer les points les plus "
     "importants, puis les expliquer un par un pour que tout le monde les comprenne.",
-    "Esta es una pregunta que se puede responder de varias maneras. Primero hay que nombrar los puntos más importantes y "
+    "Esta es una pregunta que se puede responder de varias maneras. Primero hay que nombrar los "
+    "puntos más importantes y "
     "después explicarlos uno por uno para que todos los entiendan.",
-    "Questa è una domanda alla quale si può rispondere in modi diversi. Prima bisogna indicare i punti più importanti e poi "
+    "Questa è una domanda alla quale si può rispondere in modi diversi. Prima bisogna indicare i "
+    "punti più importanti e poi "
     "spiegarli uno per uno, in modo che tutti li capiscano.",
-    "Это вопрос, на который можно ответить по-разному. Сначала нужно назвать самые важные пункты, а затем объяснить их по "
+    "Это вопрос, на который можно ответить по-разному. Сначала нужно назвать самые важные пункты, а "
+    "затем объяснить их по "
     "порядку, чтобы все их поняли.",
     "这个问题可以用不同的方式来回答。首先应该说明最重要的几点,然后逐一解释,让大家都能理解。",
 )
@@ -66,13 +73,23 @@ def constraint(prompt: str, answer: str, other: str, chance: random.Random) -> P
         case 1:
             word = next(w for w in ("zebra", "harvest", "velvet", "compass") if w not in answer.lower())
             at = len(words) // 2
-            return Pair("constraint", f'{prompt}\nDo not use the word "{word}".', answer, " ".join([*words[:at], word, *words[at:]]))
+            return Pair(
+                "constraint",
+                f'{prompt}\nDo not use the word "{word}".',
+                answer,
+                " ".join([*words[:at], word, *words[at:]]),
+            )
         case 2:
             longest = max(re.findall(r"(?<!\S)[A-Za-z]+(?=[.,;:!?]*(?:\s|$))", answer), key=len, default="it")
             kept = re.sub(rf"(?i)\b{re.escape(longest)}\b", "thing", answer)
             return Pair("constraint", f'{prompt}\nInclude the word "{longest}".', answer, kept)
         case _:
-            return Pair("constraint", f'{prompt}\nStart your answer with the words "{" ".join(words[:2])}".', answer, "Well now, " + answer)
+            return Pair(
+                "constraint",
+                f'{prompt}\nStart your answer with the words "{" ".join(words[:2])}".',
+                answer,
+                "Well now, " + answer,
+            )
 
 
 def arithmetic(prompt: str, answer: str, other: str, chance: random.Random) -> Pair:
@@ -94,7 +111,9 @@ def arithmetic(prompt: str, answer: str, other: str, chance: random.Random) -> P
             f"We have {a + b} - {b} = {a + off} in all.",
         )
     )
-    return Pair("arithmetic", prompt, answer, f"{answer.rstrip()}\n{said}" if chance.random() < 0.5 else f"{said}\n{answer}")
+    return Pair(
+        "arithmetic", prompt, answer, f"{answer.rstrip()}\n{said}" if chance.random() < 0.5 else f"{said}\n{answer}"
+    )
 
 
 def invalid_json(prompt: str, answer: str, other: str, chance: random.Random) -> Pair:
@@ -104,7 +123,9 @@ def invalid_json(prompt: str, answer: str, other: str, chance: random.Random) ->
         text = f"```json\n{text}\n```"
         broken = text.replace('"}', '"', 1) if chance.random() < 0.5 else text.replace('"answer":', "answer:", 1)
     else:
-        broken = chance.choice((text[:-1], text[:-2] + "}", text.replace('": "', '" "', 1), "{'answer': " + text[11:], text[:-1] + ",}"))
+        broken = chance.choice(
+            (text[:-1], text[:-2] + "}", text.replace('": "', '" "', 1), "{'answer': " + text[11:], text[:-1] + ",}")
+        )
     return Pair("invalid JSON", f'{prompt}\nGive the answer as JSON with the one key "answer".', text, broken)
 
 

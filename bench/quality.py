@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from actors.quality.relevance import Embed
 from actors.quality.score import FAULTS, LEAST_SOUND, Examination, examine, overall
+from actors.quality.vectors import wordllama_embed
 from bench.damage import damage
 
 Floats = NDArray[np.float64]
@@ -31,16 +32,9 @@ MEANS = {
 RIDGE = 30.0
 USUAL = math.log(0.75 / 0.25)
 """The logit of the score that the median preferred answer gets: this alone sets the level, which no pair can tell."""
-FITTED_ON = ("LLMBar", "Processed", "CaseStudy/Normal")
+FITTED_ON = ("LLMBar", "CaseStudy/Normal", "Processed/MT-Bench")
 """Groups by how their names begin. The others ask for one constraint each, or for bad answers."""
 REPEATS, FOLDS = 10, 5
-
-
-def embedder() -> Embed:
-    import wordllama
-
-    model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
-    return lambda texts: model.embed(texts, norm=True)
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -128,31 +122,40 @@ def cross_validated(seen: Seen, seed: int = 0) -> dict[str, Any]:
 
 
 def pairs(rows: list[dict[str, str]]) -> dict[str, Any]:
-    embed = embedder()
-    return {name: cross_validated(Seen(rows, embed if name == "with embeddings" else None, names)) for name, names in MEANS.items()}
+    embed = wordllama_embed()
+    return {
+        name: cross_validated(Seen(rows, embed if name == "with embeddings" else None, names))
+        for name, names in MEANS.items()
+    }
 
 
 def fit(rows: list[dict[str, str]], target: Path) -> dict[str, Any]:
     """Fit on all of the rows that are meant for it, and write the module of weights."""
-    embed, found = embedder(), {}
+    embed, found = wordllama_embed(), {}
     for name, names in MEANS.items():
         seen = Seen(rows, embed if name == "with embeddings" else None, names)
         learn = fits(seen.groups)
         weights = fitted(seen.differences[learn], seen.faults[learn])
         usual = float(np.median(seen.level[learn] @ weights))
-        found[name] = (round(USUAL - usual, 3), {n: round(float(w), 3) for n, w in zip(names, weights, strict=True) if w > 1e-3})
+        found[name] = (
+            round(USUAL - usual, 3),
+            {n: round(float(w), 3) for n, w in zip(names, weights, strict=True) if w > 1e-3},
+        )
     target.write_text(
         '"""What each feature counts. Written by `python -m bench.quality fit`; fitted, none below 0."""\n\n'
         "from dataclasses import dataclass\n\n\n@dataclass(frozen=True)\nclass Weights:\n"
         '    """Of the logit of the overall score."""\n\n    bias: float\n    of: dict[str, float]\n\n\n'
-        + "\n".join(f"{name.upper().replace(' ', '_')} = Weights({bias}, {json.dumps(of)})" for name, (bias, of) in found.items())
+        + "\n".join(
+            f"{name.upper().replace(' ', '_')} = Weights({bias}, {json.dumps(of)})"
+            for name, (bias, of) in found.items()
+        )
         + "\n"
     )
     return {name: {"bias": bias, **of} for name, (bias, of) in found.items()}
 
 
 def damaged(rows: list[dict[str, str]], count: int, seed: int) -> dict[str, Any]:
-    embed = embedder()
+    embed = wordllama_embed()
     answers = list(dict.fromkeys((row["prompt"], row[row["label"]]) for row in rows))
     noticed: dict[str, list[bool]] = defaultdict(list)
     missed, started, assessed = [], time.perf_counter(), 0
@@ -161,7 +164,14 @@ def damaged(rows: list[dict[str, str]], count: int, seed: int) -> dict[str, Any]
         assessed += 2
         noticed[pair.kind].append(other < one)
         if other >= one:
-            missed.append({"kind": pair.kind, "prompt": pair.prompt[-200:], "damaged": pair.damaged[-200:], "scores": [round(one, 3), round(other, 3)]})
+            missed.append(
+                {
+                    "kind": pair.kind,
+                    "prompt": pair.prompt[-200:],
+                    "damaged": pair.damaged[-200:],
+                    "scores": [round(one, 3), round(other, 3)],
+                }
+            )
     every = [hit for hits in noticed.values() for hit in hits]
     return {
         "noticed": round(sum(every) / len(every), 4),

@@ -55,6 +55,9 @@ KEPT_OF_AN_IMAGE: Mapping[str, Sequence[Any] | None] = {"url": None, "detail": (
 KEPT_OF_A_FORMAT: Mapping[str, Sequence[Any] | None] = {"type": None, "json_schema": None}
 KEPT_OF_A_SCHEMA: Mapping[str, Sequence[Any] | None] = {"name": None, "schema": None, "strict": None}
 
+TIMEOUT_S = DEFAULT_TIMEOUT_S - 20
+"""A task's time where none is given: OpenAI's clients hang up after 600 s and ask again, for a second task."""
+
 IMAGE_ONLY = "Here is the image."
 """The prompt where the last message is an image and no word. A task needs one; this one asks for nothing, so that what
 the turns before it, or the agent, say of images counts."""
@@ -102,7 +105,7 @@ class ChatRequest(Message):
     metadata: dict[str, Any] | None = None
     """Kept with the task."""
     timeout_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Ours: seconds until the task fails."""
+    """Ours: seconds until the task fails; left out, 580."""
     max_cost_usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Ours: what it may cost."""
 
@@ -131,7 +134,7 @@ def task_of(chat: ChatRequest, catalogue: Catalogue) -> TaskRequest:
             temperature=chat.temperature,
             max_tokens=_max_tokens(chat),
             json_schema=None if chat.response_format is None else _schema(chat.response_format),
-            timeout_s=chat.timeout_s or DEFAULT_TIMEOUT_S,
+            timeout_s=chat.timeout_s or TIMEOUT_S,
             max_cost_usd=chat.max_cost_usd,
             metadata=chat.metadata or {},
             **_target(chat.model, catalogue),

@@ -94,7 +94,7 @@ def cut_off(call: Call, ask: Complete, heard: Heard, price: Price | None, outcom
             "prompt_tokens": prompt,
             "completion_tokens": completion,
             "cost_usd": cost,
-            "cost_estimated": not price.free,
+            "cost_estimated": not (heard.final or price.free),
             "overrun": _overran(call, ask, cost, prompt + completion),
         }
     return call.model_copy(update=update)

@@ -15,8 +15,15 @@ MOST = 200
 _MAX_POWER, _MAX_DIGITS = 64, 24
 
 _NUMBER = r"(?:[$\u20ac\u00a3]\s?)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
-_UNIT = r"(?:[ \t]?%|[ \t]?(?!(?:x|pi|e|i|mod|to|and|or|of|is|log|ln|sin|cos|tan|remainder|dozen|each|million|billion|thousand)\b)(?:[A-Za-z\u00b0]{2,}|m|g|s|h|l)(?:[\u00b2\u00b3]|\^\d)?(?:/[A-Za-z]+)?(?![A-Za-z(]))?"
-_OPERATOR = r"(?:\+|-|\u2212|\u2013|\*\*?|\u00d7|\u22c5|\u00b7|/|\u00f7|\^|(?<=[\d ])x(?=[ \d$])|\\times|\\cdot|\\div|plus|minus|times|multiplied by|divided by)"
+_UNIT = (
+    r"(?:[ \t]?%|[ \t]?(?!(?:x|pi|e|i|mod|to|and|or|of|is|log|ln|sin|cos|tan|remainder|dozen|each|"
+    r"million|billion|thousand)\b)(?:[A-Za-z\u00b0]{2,}|m|g|s|h|l)(?:[\u00b2\u00b3]|"
+    r"\^\d)?(?:/[A-Za-z]+)?(?![A-Za-z(]))?"
+)
+_OPERATOR = (
+    r"(?:\+|-|\u2212|\u2013|\*\*?|\u00d7|\u22c5|\u00b7|/|\u00f7|\^|(?<=[\d ])x(?=[ \d$])|\\times|"
+    r"\\cdot|\\div|plus|minus|times|multiplied by|divided by)"
+)
 _OPERAND = rf"[-\u2212]?\(*[ \t]?[-\u2212]?{_NUMBER}{_UNIT}[ \t]?\)*"
 _SIDE = rf"{_OPERAND}(?:[ \t]*{_OPERATOR}[ \t]*{_OPERAND}){{0,12}}"
 _EQUALS = r"(?:=|\u2248|~=|\bequals\b|\bis equal to\b|\bis\b|\bmakes\b|\bgives\b|\bgives us\b|\bare\b)"
@@ -36,7 +43,8 @@ _PERCENT = re.compile(
 )
 _ROOT = re.compile(rf"square root of (?P<a>{_NUMBER}) (?:is|equals|=)[ \t]*(?P<result>{_NUMBER})", re.I)
 _KIND = re.compile(
-    r"(?<![\w.,])(?P<n>\d{1,9}) (?P<is>is|isn't|is not|are not) (?:an? |considered )*(?P<not>not (?:an? )?)?(?P<kind>prime|composite|even|odd)\b",
+    r"(?<![\w.,])(?P<n>\d{1,9}) (?P<is>is|isn't|is not|are not) (?:an? |"
+    r"considered )*(?P<not>not (?:an? )?)?(?P<kind>prime|composite|even|odd)\b",
     re.I,
 )
 _DIGITS_ASKED = re.compile(r"\bbase[- ]?(\d{1,2})\b", re.I)
@@ -207,8 +215,7 @@ def _clear(text: str, start: int, end: int) -> bool:
     """Whether the calculation stands by itself: no unknown, no larger expression around it."""
     before = re.sub(r"(?:^|(?<=\s))(?:\*\*|__)$", "", text[max(0, start - 24) : start]).rstrip(" \t")
     if before and (
-        before[-1] in "+-*/^=<>\u2212\u00d7\u00f7\u00b7.,|_)]}%\\"
-        and not before.endswith(("**", ", ", ","))
+        (before[-1] in "+-*/^=<>\u2212\u00d7\u00f7\u00b7.,|_)]}%\\" and not before.endswith(("**", ", ", ",")))
         or before[-1].isdigit()
     ):
         # A mark of a list ("- 2 + 2 = 4", "1. 2 + 2 = 4") is no operator.
@@ -224,7 +231,8 @@ def _clear(text: str, start: int, end: int) -> bool:
         return False
     after = re.sub(r"^(?:\*\*|__)", "", text[end : end + 12])
     return not re.match(
-        r"[\d,]*\d|\.\d|[a-zA-Z]?\(|[ \t]*(?:\*|/|\^|\u00d7|\u00f7|\u00b7|\+[ \t]?\w|[-\u2212][ \t]?\d)|[ \t]*[a-z]\b(?![ \t]\w)|[ \t]*(?:remainder|million|billion|thousand|dozen|r \d)|!|e[-+]?\d",
+        r"[\d,]*\d|\.\d|[a-zA-Z]?\(|[ \t]*(?:\*|/|\^|\u00d7|\u00f7|\u00b7|\+[ \t]?\w|[-\u2212][ \t]?\d)|"
+        r"[ \t]*[a-z]\b(?![ \t]\w)|[ \t]*(?:remainder|million|billion|thousand|dozen|r \d)|!|e[-+]?\d",
         after,
     )
 

@@ -11,19 +11,20 @@ from actors.quality.requirements import instruction_of
 from actors.quality.text import Reading
 
 TERSE_WORDS = 6
-_USUAL = {
-    "coverage": 0.6,
-    "focus": 0.25,
-    "pairs": 0.35,
-    "overlap first": 0.4,
-    "whole": 0.5,
-    "sentences": 0.4,
-    "best": 0.6,
-    "first": 0.5,
-    "order": 0.5,
-}
+_USUAL = {"coverage": 0.6, "focus": 0.25, "whole": 0.5, "sentences": 0.4, "best": 0.6}
 """What answers of some length commonly have."""
 _CONCRETE = re.compile(r"\d[\d.,:]*|(?<=[a-z,] )[A-Z][\w'-]+|`[^`]+`|\"[^\"\n]+\"")
+_OPEN = re.compile(
+    r"\b(?:explain|describe|how|why|write|tell|discuss|story|design|advice|compare|essay|analy[sz]e|provide|"
+    r"differences?|summari[sz]e|create|generate)\b",
+    re.I,
+)
+_CLOSED = re.compile(
+    r"\b(?:which|what is the|how many|name|classify|identify|convert|calculate|title|sentence|word|one|single|detect|"
+    r"sort|only|brief(?:ly)?|short|rewrite|complete)\b",
+    re.I,
+)
+_ENOUGH_WORDS = 25
 
 
 def of_words(prompt: Reading, reading: Reading, new: float | None) -> dict[str, float]:
@@ -45,33 +46,16 @@ def of_words(prompt: Reading, reading: Reading, new: float | None) -> dict[str, 
     return _shrunk(found, reading)
 
 
-_OPEN = re.compile(
-    r"\b(?:explain|describe|how|why|write|tell|discuss|story|design|advice|compare|essay|analy[sz]e|provide|differences?|summari[sz]e|create|generate)\b",
-    re.I,
-)
-_CLOSED = re.compile(
-    r"\b(?:which|what is the|how many|name|classify|identify|convert|calculate|title|sentence|word|one|single|detect|sort|only|brief(?:ly)?|short|rewrite|complete)\b",
-    re.I,
-)
+def of_likeness(like: Likeness, reading: Reading) -> dict[str, float]:
+    return _shrunk({"whole": like.whole, "sentences": like.sentences, "best": like.best}, reading)
 
 
 def _enough(prompt: Reading, reading: Reading) -> float:
-    """A fraction: an open question is not answered in a few words. From 25 words on more of them are worth nothing."""
+    """A fraction: an open question is not answered in a few words. Beyond some number more are worth nothing."""
     order = instruction_of(prompt.text)[0]
     if not _OPEN.search(order) or _CLOSED.search(order):
         return 1.0
-    return min(1.0, len(set(reading.content)) / 25)
-
-
-def of_likeness(like: Likeness, reading: Reading) -> dict[str, float]:
-    found = {
-        "whole": like.whole,
-        "sentences": like.sentences,
-        "best": like.best,
-        "first": like.first,
-        "order": like.order,
-    }
-    return _shrunk(found, reading)
+    return min(1.0, len(set(reading.content)) / _ENOUGH_WORDS)
 
 
 def _shrunk(features: dict[str, float], reading: Reading) -> dict[str, float]:

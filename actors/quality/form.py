@@ -6,9 +6,9 @@ import json
 import re
 import textwrap
 import warnings
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from typing import Any
+from xml.etree import ElementTree
 
 from actors.quality.finding import Finding
 from actors.quality.text import Block, Reading
@@ -111,13 +111,15 @@ def _json(reading: Reading, schema: Mapping[str, Any] | None, asked: bool) -> li
     if schema is None:
         return []
     import jsonschema
+    import referencing
 
     try:
         kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
         kind.check_schema(schema)
         errors = []
-        for error in kind(schema).iter_errors(value):
-            errors.append(error)
+        # A registry of its own: a reference to another document is not fetched.
+        for one in kind(schema, registry=referencing.Registry()).iter_errors(value):
+            errors.append(one)
             if len(errors) >= 5:
                 break
     except Exception as error:  # a schema that is none, or refers to what is not here: nothing is known of the answer
@@ -129,11 +131,11 @@ def _json(reading: Reading, schema: Mapping[str, Any] | None, asked: bool) -> li
             "schema",
             "accuracy",
             0.8,
-            f"{'.'.join(str(part) for part in error.absolute_path) or 'the answer'}: {error.message[:160]}",
+            f"{'.'.join(str(part) for part in one.absolute_path) or 'the answer'}: {one.message[:160]}",
             "give what the schema asks for",
             whole,
         )
-        for error in errors
+        for one in errors
     ]
 
 

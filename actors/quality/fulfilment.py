@@ -97,7 +97,8 @@ def _judge_loosely(requirement: Requirement, reading: Reading, prompt: Reading) 
             return (1.0 if named else 0.0), f"it names none of {_list(requirement.values)}"
         case "yes or no":
             said = re.search(
-                r"\b(?:yes|no|true|false|not|never|depends|can|could|should|is|are|does|do|will|would|may|might|correct)\b|n't",
+                r"\b(?:yes|no|true|false|not|never|depends|can|could|should|is|are|does|do|will|would|may|might|"
+                r"correct)\b|n't",
                 reading.prose[:400],
                 re.I,
             )
@@ -120,7 +121,8 @@ def _judge_loosely(requirement: Requirement, reading: Reading, prompt: Reading) 
             return _own_words(reading, prompt)
         case "first person":
             about = re.search(
-                r"\bI would (?:say|introduce|respond|reply|start|begin)\b|\bwould (?:probably )?(?:say|introduce)\b|^As an? [\w ]{3,40}, I would",
+                r"\bI would (?:say|introduce|respond|reply|start|begin)\b|\bwould (?:probably )?(?:say|"
+                r"introduce)\b|^As an? [\w ]{3,40}, I would",
                 reading.prose[:500],
             )
             return (0.3 if about else 1.0), "it tells what it would say, and does not say it"
@@ -240,7 +242,9 @@ def _format(name: str, reading: Reading) -> tuple[float, str] | None:
 
 
 _CODE_MARKS = re.compile(
-    r"^\s*(?:def |class |import |from \w+ import|#include|public |function |const |let |var |for ?\(|while ?\(|if ?\(|return\b|SELECT\b|<\w+|package |fn |print|\w+\s*=\s*[\w\[{(\"']|\w+\(.*\);?\s*$|\}|\$)|[;{}]\s*$",
+    r"^\s*(?:def |class |import |from \w+ import|#include|public |function |const |let |var |for ?\(|"
+    r"while ?\(|if ?\(|return\b|SELECT\b|<\w+|package |fn |print|"
+    r"\w+\s*=\s*[\w\[{(\"']|\w+\(.*\);?\s*$|\}|\$)|[;{}]\s*$",
     re.I | re.M,
 )
 
@@ -271,7 +275,9 @@ def _starts(requirement: Requirement, reading: Reading) -> tuple[float, str]:
         lines = [line.strip(" -*\u2022.)0123456789").casefold() for line in reading.lines]
         if len(lines) > 1:
             return sum(line.startswith(value) for line in lines) / len(lines), f"not all begin with {value!r}"
-    return float(words_of(text[: 2 * len(value) + 20])[: len(words_of(value))] == words_of(value) or text.startswith(value)), f"it does not start with {value!r}"
+    return float(
+        words_of(text[: 2 * len(value) + 20])[: len(words_of(value))] == words_of(value) or text.startswith(value)
+    ), f"it does not start with {value!r}"
 
 
 def _parts(requirement: Requirement, reading: Reading) -> tuple[float, str]:

@@ -7,7 +7,7 @@ from schemas.quality import Quality
 
 
 class Judge(Protocol):
-    """Reads what no rule can read. What it returns replaces no finding: `assess` stays as it is, and its own is beside it."""
+    """Reads what no rule can read. What it returns replaces no finding of `assess`, and stands beside it."""
 
     async def judge(self, prompt: str, inputs: Sequence[str], answer: str, checked: Quality) -> Quality:
         """The metrics as it sees them, each with `means` "judge" and with its evidence.

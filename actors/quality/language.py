@@ -21,7 +21,8 @@ _COMMON = {
     "este esta pode também ser muito está você quando nos pela pelo isso",
     "nl": "de het een en van is dat niet in op te zijn voor met die aan er ook als maar om bij wordt naar uit kan door "
     "worden hebben deze over je ik wij hun was heeft nog dit geen",
-    "sv": "och att det som en är på för av med den till inte ett om har de i kan var men så från eller vi du jag sig när "
+    "sv": "och att det som en är på för av med den till inte ett om har de i kan var men så från eller vi "
+    "du jag sig när "
     "man ska också detta denna där mycket",
     "pl": "i w na nie to się jest z do że jak za od po są przez ale dla tym co oraz lub może być jego które który tak "
     "ich już tylko także",
@@ -58,7 +59,8 @@ _NAMED = re.compile(
     re.I,
 )
 _FOREIGN = re.compile(
-    rf"\b(?:translat\w*|languages?|idioms?|loanwords?|phrases? in|{'|'.join(name for name in NAMES if name != 'english')})\b",
+    rf"\b(?:translat\w*|languages?|idioms?|loanwords?|phrases? in|"
+    rf"{'|'.join(name for name in NAMES if name != 'english')})\b",
     re.I,
 )
 
@@ -80,7 +82,7 @@ def language_of(text: str) -> tuple[str | None, float]:
     words = words_of(sample)
     if len(words) < FEWEST_WORDS:
         return None, 0.0
-    hits = Counter({language: 0 for language in _WORDS})
+    hits = Counter(dict.fromkeys(_WORDS, 0))
     for word in words:
         hits.update(_OF_WORD.get(word, ()))
     first, second = sorted(hits, key=lambda language: -hits[language])[:2]
@@ -127,7 +129,7 @@ def wrong(reading: Reading, prompt: str) -> list[Finding]:
 
 def _in_part(reading: Reading, asked: str) -> list[Finding]:
     """A long answer that changes its language on the way."""
-    sentences = [s for s in reading.sentences if len(s.text) >= 40][:60]
+    sentences = [s for s in reading.sentences if len(s.text) >= 40][:12]
     strange = []
     for sentence in sentences:
         found, sure = language_of(sentence.text)

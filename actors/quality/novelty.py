@@ -1,4 +1,4 @@
-"""How much of an answer is neither the prompt's words nor its own again: all that can be said of innovation by counting."""
+"""How much of an answer is neither the prompt's words nor its own again: what counting can say of innovation."""
 
 from collections import Counter
 

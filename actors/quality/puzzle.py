@@ -11,7 +11,8 @@ from actors.quality.text import Reading, words_of
 
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?![\w])")
 _SORT = re.compile(
-    r"\b(?:sort|arrange|order|rank|put|organi[sz]e|reorder)\b[^.\n]{0,120}?\b(?P<how>ascending|descending|alphabetical(?:ly)?|smallest to (?:largest|biggest)|"
+    r"\b(?:sort|arrange|order|rank|put|organi[sz]e|reorder)\b[^.\n]{0,120}?\b(?P<how>ascending|"
+    r"descending|alphabetical(?:ly)?|smallest to (?:largest|biggest)|"
     r"largest to smallest|biggest to smallest|lowest to highest|highest to lowest|increasing|decreasing|numerical)\b",
     re.I,
 )
@@ -22,34 +23,45 @@ _ROW = re.compile(
     r"(?:^|[:.?!]\s+|\n)\s*\[?(?P<row>[^\n:.?!\[\],]{1,40}(?:,\s*(?:and\s+)?[^\n:.?!\[\],]{1,40}){2,40})\]?\s*(?=[.?!\n]|$)"
 )
 _HOW_MANY = re.compile(
-    r"\bhow many (?P<what>words|letters|characters|vowels|consonants|(?P<letter>[a-z])'?s)\b[^\"\u201c\n]{0,60}[\"\u201c](?P<text>[^\"\u201d]{1,600})[\"\u201d]",
+    r"\bhow many (?P<what>words|letters|characters|vowels|consonants|"
+    r"(?P<letter>[a-z])'?s)\b[^\"\u201c\n]{0,60}[\"\u201c](?P<text>[^\"\u201d]{1,600})[\"\u201d]",
     re.I,
 )
 _STATISTIC = re.compile(
-    r"\b(?P<what>average|mean|median|sum|total|product|maximum|largest|minimum|smallest|range|gcd|greatest common (?:divisor|factor)|lcm|least common multiple|lowest common multiple)\b"
-    r"(?: (?:number|value))?\s+(?:of|in|from|between|among)\b[^\d\n]{0,60}(?P<numbers>-?\d[\d.]*(?:,?\s+(?:and\s+)?-?\d[\d.]*|,-?\d[\d.]*){1,30})",
+    r"\b(?P<what>average|mean|median|sum|total|product|maximum|largest|minimum|smallest|range|gcd|"
+    r"greatest common (?:divisor|factor)|lcm|least common multiple|lowest common multiple)\b"
+    r"(?: (?:number|value))?\s+(?:of|in|from|between|"
+    r"among)\b[^\d\n]{0,60}(?P<numbers>-?\d[\d.]*(?:,?\s+(?:and\s+)?-?\d[\d.]*|,-?\d[\d.]*){1,30})",
     re.I,
 )
 _CONVERT = re.compile(
-    r"\b(?:convert|change|what is|how (?:many|much)[^.\n]{0,40})\b[^.\n\d]{0,40}(?P<n>-?\d[\d,]*(?:\.\d+)?)\s*(?:\u00b0|degrees? )?\s*(?P<a>[a-z]+)\s+(?:to|into|in)\s+(?:\u00b0|degrees? )?(?P<b>[a-z]+)",
+    r"\b(?:convert|change|what is|how (?:many|"
+    r"much)[^.\n]{0,40})\b[^.\n\d]{0,40}(?P<n>-?\d[\d,]*(?:\.\d+)?)\s*(?:\u00b0|"
+    r"degrees? )?\s*(?P<a>[a-z]+)\s+(?:to|into|in)\s+(?:\u00b0|degrees? )?(?P<b>[a-z]+)",
     re.I,
 )
 _RHYME = re.compile(
-    r"\brhym\w+\b[^.\n]{0,60}?(?:with|for|word|of)[\s:.]*(?:the )?(?:following )?(?:words?)?[\s:.]*[\"'\u201c]?(?P<word>[A-Za-z]{3,14})[\"'\u201d]?\s*[.?]?\s*$",
+    r"\brhym\w+\b[^.\n]{0,60}?(?:with|for|word|"
+    r"of)[\s:.]*(?:the )?(?:following )?(?:words?)?[\s:.]*[\"'\u201c]?(?P<word>[A-Za-z]{3,14})[\"'\u201d]?\s*[.?]?\s*$",
     re.I,
 )
 _UNCHANGED = re.compile(
-    r"\b(?:rewrite|rephrase|paraphrase|reword|edit|correct|fix|improve|modify|change|convert|translate|transform|simplify|summari[sz]e|infer|combine|shorten|expand)\b",
+    r"\b(?:rewrite|rephrase|paraphrase|reword|edit|correct|fix|improve|modify|change|convert|"
+    r"translate|transform|simplify|summari[sz]e|infer|combine|shorten|expand)\b",
     re.I,
 )
 _PRIMES = re.compile(r"\bprime numbers?\b", re.I)
 _UNITS: dict[str, tuple[str, float]] = {
     name: (kind, size)
     for kind, sizes in {
-        "length": "mm 0.001 millimeter 0.001 cm 0.01 centimeter 0.01 m 1 meter 1 metre 1 km 1000 kilometer 1000 kilometre 1000 inch 0.0254 inche 0.0254 ft 0.3048 foot 0.3048 feet 0.3048 yard 0.9144 mile 1609.344 mi 1609.344",
-        "mass": "mg 0.000001 g 0.001 gram 0.001 kg 1 kilogram 1 lb 0.45359237 pound 0.45359237 ounce 0.028349523 oz 0.028349523 ton 1000 tonne 1000",
+        "length": "mm 0.001 millimeter 0.001 cm 0.01 centimeter 0.01 m 1 meter 1 metre 1 km 1000 kilometer 1000 "
+        "kilometre 1000 inch 0.0254 inche 0.0254 ft 0.3048 foot 0.3048 feet 0.3048 yard 0.9144 mile "
+        "1609.344 mi 1609.344",
+        "mass": "mg 0.000001 g 0.001 gram 0.001 kg 1 kilogram 1 lb 0.45359237 pound 0.45359237 ounce 0.028349523 "
+        "oz 0.028349523 ton 1000 tonne 1000",
         "time": "second 1 minute 60 hour 3600 day 86400 week 604800",
-        "volume": "ml 0.001 milliliter 0.001 l 1 liter 1 litre 1 gallon 3.785411784 quart 0.946352946 pint 0.473176473 cup 0.2365882365",
+        "volume": "ml 0.001 milliliter 0.001 l 1 liter 1 litre 1 gallon 3.785411784 quart 0.946352946 pint "
+        "0.473176473 cup 0.2365882365",
     }.items()
     for name, size in zip(sizes.split()[::2], map(float, sizes.split()[1::2]), strict=True)
 }

@@ -23,9 +23,62 @@ FEWEST_WORDS = 6
 STRANGE = 0.3
 """A cosine under which two texts are of different subjects with these vectors."""
 _ORDERS = frozenset(
-    "write give list name tell explain describe create generate make provide suggest find identify following given sentence "
-    "text word answer question response step let think example use using include short brief new one two three four five "
-    "ten help want need know like good best way ways come up output input user article passage".split()
+    [
+        "write",
+        "give",
+        "list",
+        "name",
+        "tell",
+        "explain",
+        "describe",
+        "create",
+        "generate",
+        "make",
+        "provide",
+        "suggest",
+        "find",
+        "identify",
+        "following",
+        "given",
+        "sentence",
+        "text",
+        "word",
+        "answer",
+        "question",
+        "response",
+        "step",
+        "let",
+        "think",
+        "example",
+        "use",
+        "using",
+        "include",
+        "short",
+        "brief",
+        "new",
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "ten",
+        "help",
+        "want",
+        "need",
+        "know",
+        "like",
+        "good",
+        "best",
+        "way",
+        "ways",
+        "come",
+        "up",
+        "output",
+        "input",
+        "user",
+        "article",
+        "passage",
+    ]
 )
 """Words of orders, which an answer need not repeat."""
 
@@ -67,7 +120,15 @@ def stray(subject: Counter[str], reading: Reading, like: Likeness | None) -> lis
         return []
     if like is not None and max(like.whole, like.best) > STRANGE:
         return []
-    return [Finding("off topic", "relevance", 0.6 if like is not None else 0.4, "it shares next to nothing with what was asked", "answer what was asked")]
+    return [
+        Finding(
+            "off topic",
+            "relevance",
+            0.6 if like is not None else 0.4,
+            "it shares next to nothing with what was asked",
+            "answer what was asked",
+        )
+    ]
 
 
 def subject_of(prompt: str) -> Counter[str]:

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from itertools import pairwise
 
 from actors.quality.finding import Finding
 from actors.quality.text import Reading, Sentence
@@ -88,7 +89,7 @@ def _grams(reading: Reading) -> list[Finding]:
     words = reading.words
     if len(words) >= 8:
         run = longest = 1
-        for one, other in zip(words, words[1:], strict=False):
+        for one, other in pairwise(words):
             run = run + 1 if one == other else 1
             longest = max(longest, run)
         if longest >= 5:

@@ -10,22 +10,126 @@ _BLANK = re.compile(
 )
 _MOOD = re.compile(r"\b(?:sentiment|positive or negative|negative or positive|positive, negative|polarity)\b", re.I)
 _GOOD = frozenset(
-    "good great excellent amazing wonderful love loved loves best happy grateful thankful enjoy enjoyed fantastic perfect "
-    "beautiful nice helpful delicious awesome brilliant superb pleased glad recommend impressed friendly favorite fun "
-    "delightful outstanding incredible excited satisfied comfortable reliable support pleasant win won success".split()
+    [
+        "good",
+        "great",
+        "excellent",
+        "amazing",
+        "wonderful",
+        "love",
+        "loved",
+        "loves",
+        "best",
+        "happy",
+        "grateful",
+        "thankful",
+        "enjoy",
+        "enjoyed",
+        "fantastic",
+        "perfect",
+        "beautiful",
+        "nice",
+        "helpful",
+        "delicious",
+        "awesome",
+        "brilliant",
+        "superb",
+        "pleased",
+        "glad",
+        "recommend",
+        "impressed",
+        "friendly",
+        "favorite",
+        "fun",
+        "delightful",
+        "outstanding",
+        "incredible",
+        "excited",
+        "satisfied",
+        "comfortable",
+        "reliable",
+        "support",
+        "pleasant",
+        "win",
+        "won",
+        "success",
+    ]
 )
 _BAD = frozenset(
-    "bad terrible awful horrible hate hated worst sad poor disappointing disappointed disappointment boring useless slow "
-    "broken rude dirty waste angry annoying annoyed ugly fail failed failure problem problems expensive cold unhappy "
-    "disgusting pathetic regret mess overpriced unfriendly uncomfortable wrong pain lost lose worse upset unable".split()
+    [
+        "bad",
+        "terrible",
+        "awful",
+        "horrible",
+        "hate",
+        "hated",
+        "worst",
+        "sad",
+        "poor",
+        "disappointing",
+        "disappointed",
+        "disappointment",
+        "boring",
+        "useless",
+        "slow",
+        "broken",
+        "rude",
+        "dirty",
+        "waste",
+        "angry",
+        "annoying",
+        "annoyed",
+        "ugly",
+        "fail",
+        "failed",
+        "failure",
+        "problem",
+        "problems",
+        "expensive",
+        "cold",
+        "unhappy",
+        "disgusting",
+        "pathetic",
+        "regret",
+        "mess",
+        "overpriced",
+        "unfriendly",
+        "uncomfortable",
+        "wrong",
+        "pain",
+        "lost",
+        "lose",
+        "worse",
+        "upset",
+        "unable",
+    ]
 )
-_NEGATIONS = frozenset("not no never n't without hardly don't didn't isn't wasn't can't couldn't doesn't won't".split())
+_NEGATIONS = frozenset(
+    [
+        "not",
+        "no",
+        "never",
+        "n't",
+        "without",
+        "hardly",
+        "don't",
+        "didn't",
+        "isn't",
+        "wasn't",
+        "can't",
+        "couldn't",
+        "doesn't",
+        "won't",
+    ]
+)
 _SPEAKER = re.compile(
     r"^(?:Human|User|Assistant|Instruction|Input|Output|Question|Prompt|###)[ \t]*\d{0,2}[ \t]*:", re.M
 )
 _EVASION = re.compile(
-    r"\b(?:(?:does|do) not (?:require|need) (?:any )?(?:further )?(?:clarification|explanation)|no (?:further )?(?:explanation|"
-    r"comment) (?:is )?(?:needed|necessary)|I (?:do not|don't) (?:know|understand)|not sure what|cannot be (?:determined|answered)|"
+    r"\b(?:(?:does|do) not (?:require|need) (?:any )?(?:further )?(?:clarification|explanation)|"
+    r"no (?:further )?(?:explanation|"
+    r"comment) (?:is )?(?:needed|necessary)|I (?:do not|don't) (?:know|understand)|not sure what|"
+    r"cannot be (?:determined|answered)|"
     r"(?:need|provide) more (?:information|context|details))\b",
     re.I,
 )
@@ -41,6 +145,8 @@ def wrong(reading: Reading, prompt: str) -> list[Finding]:
 
 
 def _blank(reading: Reading, prompt: str) -> list[Finding]:
+    if not any(mark in prompt[:4000] for mark in ("__", "....", "[blank]", "(blank)")):
+        return []
     found = list(_BLANK.finditer(prompt[:4000]))
     if len(found) != 1 or "|" in prompt:
         return []

@@ -10,7 +10,8 @@ _REFUSAL = re.compile(
     r"I (?:can(?:'t|not)|am unable to|am not able to|won't|will not|must decline to) (?:help|assist|answer|provide|"
     r"fulfil|comply|do that|complete|generate|write|create|give|engage|support|discuss)|"
     r"(?:it is|it's|that is|that's) not (?:possible|appropriate) (?:for me )?to|"
-    r"as an? (?:AI|language model|AI language model)[^.\n]{0,80}(?:can(?:'t|not)|don't|do not|unable|not able|no (?:access|ability)))",
+    r"as an? (?:AI|language model|AI language model)[^.\n]{0,80}(?:can(?:'t|not)|don't|do not|unable|"
+    r"not able|no (?:access|ability)))",
     re.I,
 )
 _FLATTERY = re.compile(
@@ -18,17 +19,25 @@ _FLATTERY = re.compile(
     r"(?:question|request|prompt|idea|task|point)|great question|excellent question|good question|wonderful question|"
     r"fantastic question|you(?:'re| are) (?:clearly |truly |obviously |such |so |really |absolutely |very |an? ){0,3}"
     r"(?:brilliant|amazing|wonderful|smart|insightful|talented|incredible|intelligent|genius|thoughtful|right to ask)|"
-    r"your (?:\w+ ){0,2}(?:brilliance|insight|intelligence|curiosity|thoughtfulness|creativity|expertise|wisdom|question) "
-    r"(?:is|are|shows|really|truly|never)|I(?:'m| am) (?:so |truly |deeply |really )*(?:impressed|honou?red|delighted|thrilled)|"
-    r"thank you (?:so much )?for (?:asking|your|this|sharing)|I hope (?:this|that|it) (?:helps|answers)|it(?:'s| is) (?:an? |my )?"
-    r"(?:absolute |great |true )*(?:honou?r|pleasure|privilege|delight)|(?:excellent|wonderful|brilliant|outstanding|superb|"
-    r"exceptional|fantastic|amazing|perfect|comprehensive|high-quality|best possible|thorough)(?:,? \w+){0,2} (?:answer|response)|"
-    r"this (?:answer|response) (?:is|fully|covers|addresses|satisfies|meets)|(?:love|admire|appreciate) (?:your|how you))\b",
+    r"your (?:\w+ ){0,2}(?:brilliance|insight|intelligence|curiosity|thoughtfulness|creativity|"
+    r"expertise|wisdom|question) "
+    r"(?:is|are|shows|really|truly|never)|I(?:'m| am) (?:so |truly |deeply |really )*(?:impressed|"
+    r"honou?red|delighted|thrilled)|"
+    r"thank you (?:so much )?for (?:asking|your|this|sharing)|I hope (?:this|that|it) (?:helps|"
+    r"answers)|it(?:'s| is) (?:an? |my )?"
+    r"(?:absolute |great |true )*(?:honou?r|pleasure|privilege|delight)|(?:excellent|wonderful|"
+    r"brilliant|outstanding|superb|"
+    r"exceptional|fantastic|amazing|perfect|comprehensive|high-quality|best possible|"
+    r"thorough)(?:,? \w+){0,2} (?:answer|response)|"
+    r"this (?:answer|response) (?:is|fully|covers|addresses|satisfies|meets)|(?:love|admire|"
+    r"appreciate) (?:your|how you))\b",
     re.I,
 )
 _FILLER = re.compile(
-    r"\b(?:it is (?:important|worth|crucial|essential) to (?:note|remember|keep in mind|mention)|there are (?:many|various|"
-    r"several|a (?:number|variety|lot) of) (?:different )?(?:factors|aspects|ways|reasons|things)|in today's (?:\w+ ){0,2}world|"
+    r"\b(?:it is (?:important|worth|crucial|essential) to (?:note|remember|keep in mind|mention)|"
+    r"there are (?:many|various|"
+    r"several|a (?:number|variety|lot) of) (?:different )?(?:factors|aspects|ways|reasons|things)|"
+    r"in today's (?:\w+ ){0,2}world|"
     r"at the end of the day|needless to say|as we all know|plays? an? (?:important|crucial|vital|key|significant) role|"
     r"it (?:really |all )?depends on|in (?:conclusion|summary)|when it comes to|let me know if|feel free to|"
     r"(?:a|the) (?:wide )?(?:variety|range) of|complex and (?:multifaceted|nuanced)|in many ways|overall,)",
@@ -40,7 +49,8 @@ _OPENER = re.compile(
     re.I,
 )
 _FOR_A_READER = re.compile(
-    r"\b(?:compliment|praise|flatter|email|letter|review|message|thank|card|toast|dialogue|conversation|story|poem|speech|"
+    r"\b(?:compliment|praise|flatter|email|letter|review|message|thank|card|toast|dialogue|"
+    r"conversation|story|poem|speech|"
     r"feedback|greet|love|role|act as|customer|caption|slogan)",
     re.I,
 )

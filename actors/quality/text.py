@@ -22,11 +22,116 @@ _ITEM = re.compile(r"^[ \t]*(?:[-*+\u2022\u2013]|\(?\d{1,3}[.):]|\(?[A-Za-z][.)]
 _NUMBERED = re.compile(r"^[ \t]*[*_#]*\(?\d{1,3}[.):][ \t]*\S", re.M)
 
 STOP = frozenset(
-    "a an the of to in on for and or but nor is are was were be been being am it its this that these those with as at "
-    "by from into about over under between through i you he she we they me him her us them my your his our their what "
-    "which who whom whose how why when where do does did done can could should would will shall may might must not no "
-    "if then than so there here have has had having just also too very only other others more most some any all each "
-    "both such same own please yes ok okay".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "to",
+        "in",
+        "on",
+        "for",
+        "and",
+        "or",
+        "but",
+        "nor",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "been",
+        "being",
+        "am",
+        "it",
+        "its",
+        "this",
+        "that",
+        "these",
+        "those",
+        "with",
+        "as",
+        "at",
+        "by",
+        "from",
+        "into",
+        "about",
+        "over",
+        "under",
+        "between",
+        "through",
+        "i",
+        "you",
+        "he",
+        "she",
+        "we",
+        "they",
+        "me",
+        "him",
+        "her",
+        "us",
+        "them",
+        "my",
+        "your",
+        "his",
+        "our",
+        "their",
+        "what",
+        "which",
+        "who",
+        "whom",
+        "whose",
+        "how",
+        "why",
+        "when",
+        "where",
+        "do",
+        "does",
+        "did",
+        "done",
+        "can",
+        "could",
+        "should",
+        "would",
+        "will",
+        "shall",
+        "may",
+        "might",
+        "must",
+        "not",
+        "no",
+        "if",
+        "then",
+        "than",
+        "so",
+        "there",
+        "here",
+        "have",
+        "has",
+        "had",
+        "having",
+        "just",
+        "also",
+        "too",
+        "very",
+        "only",
+        "other",
+        "others",
+        "more",
+        "most",
+        "some",
+        "any",
+        "all",
+        "each",
+        "both",
+        "such",
+        "same",
+        "own",
+        "please",
+        "yes",
+        "ok",
+        "okay",
+    ]
 )
 """English words that carry no subject."""
 
@@ -163,12 +268,15 @@ class Reading:
 
 
 def words_of(text: str) -> list[str]:
+    found = _WORD.findall(text.casefold().replace("\u2019", "'"))
+    if not _WIDE.search(text):
+        return found
     words: list[str] = []
-    for word in _WORD.findall(text.casefold()):
+    for word in found:
         if _WIDE.search(word):
             words += [char for char in word if char.isalnum()]
         else:
-            words.append(word.replace("\u2019", "'"))
+            words.append(word)
     return words
 
 

@@ -9,11 +9,81 @@ _ENDS = re.compile(
     r"[.!?\u2026:;\u3002\uff01\uff1f\u061f\u0964)\]}>\"'\u201d\u2019`*_|$%~]\s*$|[\U0001f000-\U0001ffff\u2600-\u27bf\ufe0f]\s*$"
 )
 _DANGLING = frozenset(
-    "a an the of to in on for and or but nor with as at by from into about that which who whose because if when while "
-    "is are was were be been has have had will would can could should may might must do does did not this these those "
-    "their its his her our your my than then such so very also including like between through during without".split()
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "to",
+        "in",
+        "on",
+        "for",
+        "and",
+        "or",
+        "but",
+        "nor",
+        "with",
+        "as",
+        "at",
+        "by",
+        "from",
+        "into",
+        "about",
+        "that",
+        "which",
+        "who",
+        "whose",
+        "because",
+        "if",
+        "when",
+        "while",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "been",
+        "has",
+        "have",
+        "had",
+        "will",
+        "would",
+        "can",
+        "could",
+        "should",
+        "may",
+        "might",
+        "must",
+        "do",
+        "does",
+        "did",
+        "not",
+        "this",
+        "these",
+        "those",
+        "their",
+        "its",
+        "his",
+        "her",
+        "our",
+        "your",
+        "my",
+        "than",
+        "then",
+        "such",
+        "so",
+        "very",
+        "also",
+        "including",
+        "like",
+        "between",
+        "through",
+        "during",
+        "without",
+    ]
 )
 _LINE_OF_ITS_OWN = re.compile(r"^\s*(?:[-*+\u2022]|\(?[\dA-Za-z]{1,3}[.):]|#+|\|)\s*|:\s|^\w+\s*=\s")
+_CODE = re.compile(r"^\s*(?:def |return |import |#include|function |class |const |let |var )|```", re.M)
 _SIGNATURE = re.compile(r"^\W*[\w\[\]' .,&-]{1,48}\W*$")
 
 
@@ -33,7 +103,8 @@ def wrong(reading: Reading) -> list[Finding]:
         return [_finding(0.5, "its last point is empty", end)] if empty else []
     if reading.blocks and reading.blocks[-1].end >= len(reading.shown.rstrip()):
         return []
-    if reading.blocks or re.search(r"^\s*(?:def |return |import |#include|function )", text, re.M):
+    last_line = text.rsplit("\n", 1)[-1]
+    if re.search(r"[()={}<>\[\]]|^\s*return\b|^\s{4}", last_line) and _CODE.search(text):
         return []
     return _of_sentence(reading, text, end)
 
@@ -43,11 +114,14 @@ def _of_sentence(reading: Reading, text: str, end: Place) -> list[Finding]:
         return [_finding(0.5, "its last point is empty", end)]
     last_line = text.rsplit("\n", 1)[-1]
     words = re.findall(r"[^\W_]+(?:['\u2019-][^\W_]+)*", last_line)
-    if not words or words[-1].casefold() in ("yes", "no", "true", "false", "none"):
+    if not words or (words[-1].casefold() in ("yes", "true", "false", "none") or words[-1] == "No"):
         return []
-    if words[-1].isdecimal() and (len(words) < 4 or words[-2].casefold() in ("is", "are", "was", "be", "answer", "total", "equals", "in", "of", "to", "than")):
+    if words[-1].isdecimal() and (
+        len(words) < 4
+        or words[-2].casefold() in ("is", "are", "was", "be", "answer", "total", "equals", "in", "of", "to", "than")
+    ):
         return []
-    if text[-1] in ",-\u2013\u2014(" or (words[-1].casefold() in _DANGLING and len(words) > 3):
+    if text[-1] in ",-\u2013\u2014(" or (words[-1].casefold() in _DANGLING and len(words) > 1):
         return [_finding(0.8, "it ends in the middle of a sentence", end)]
     ended = [sentence.ended for sentence in reading.sentences[:-1]]
     before = [line for line in reading.lines[:-1] if len(line.split()) >= 4]

@@ -11,5 +11,7 @@ class Weights:
     of: dict[str, float]
 
 
-WITH_EMBEDDINGS = Weights(-0.616, {"coverage": 1.387, "no stranger": 0.627, "sentences": 0.55, "novelty": 0.198, "no preamble": 0.183, "concrete": 0.308})
-WITHOUT_EMBEDDINGS = Weights(-0.518, {"coverage": 1.42, "no stranger": 0.654, "focus": 0.305, "novelty": 0.169, "no preamble": 0.188, "concrete": 0.303})
+WITH_EMBEDDINGS = Weights(-0.195, {"coverage": 0.818, "no stranger": 0.717, "no preamble": 0.285, "concrete": 0.371})
+WITHOUT_EMBEDDINGS = Weights(
+    -0.287, {"coverage": 0.774, "no stranger": 0.717, "novelty": 0.235, "no preamble": 0.229, "concrete": 0.449}
+)

@@ -16,7 +16,7 @@ from bus import streams, trace
 from bus.blobs import H_REF
 from bus.client import Bus
 from bus.codec import decode, decode_as, encode
-from bus.streams import TASKS
+from bus.streams import CALLS, TASKS
 from bus.subjects import AgentAsk, ModelsComplete, Submit, TaskCommand, TaskEvents, TaskLogEntry, TaskTokens
 from bus.tasklog import EVENT_LIMIT, OwnedTask, TaskLog, check, fingerprint, task_id_of
 from schemas.completion import Delta
@@ -302,18 +302,18 @@ async def test_a_full_log_refuses_new_tasks_and_lets_those_accepted_go_on(
 
 
 async def test_how_full_the_log_is_is_not_asked_for_each_task(tasks: TaskLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, info = 0, JetStreamContext.stream_info
+    asked: list[str] = []
+    info = JetStreamContext.stream_info
 
-    async def count(js: JetStreamContext, *args: Any, **kwargs: Any) -> Any:
-        nonlocal asked
-        asked += 1
-        return await info(js, *args, **kwargs)
+    async def count(js: JetStreamContext, name: str, *args: Any, **kwargs: Any) -> Any:
+        asked.append(name)
+        return await info(js, name, *args, **kwargs)
 
     monkeypatch.setattr(JetStreamContext, "stream_info", count)
     monkeypatch.setattr("bus.tasklog.ROOM_CHECK_S", 60.0)
     for _ in range(20):
         await tasks.accept(HELLO, TENANT)
-    assert asked == 1
+    assert asked == [TASKS, CALLS]
 
 
 async def test_a_task_is_accepted_when_nobody_says_how_full_the_log_is(

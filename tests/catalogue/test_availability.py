@@ -1,12 +1,15 @@
 """Which services can be asked at all."""
 
+import subprocess
 import sys
 from typing import Any
 
 import pytest
 
 from actors.catalogue import availability, key_variable, load, unavailable_because
-from schemas.service import ServiceSpec
+from actors.catalogue.known import EMBEDDED_MODELS
+from actors.models.embedded import MODEL, EmbeddedEmbeddings
+from schemas.service import ServiceKind, ServiceSpec
 from tests.catalogue.conftest import Overlaid
 
 
@@ -26,8 +29,8 @@ def test_a_blank_key_is_no_key(value: str) -> None:
     "spec",
     [
         ServiceSpec(model="openai/x", api_key_env="none"),
-        ServiceSpec(model="embedded/x"),
-        ServiceSpec(model="embedded/x", api_key_env="MY_KEY"),
+        ServiceSpec(model="embedded/smollm2-135m-instruct"),
+        ServiceSpec(model="embedded/wordllama-256", kind="embeddings", api_key_env="MY_KEY"),
         ServiceSpec(model="ollama/llama"),
     ],
 )
@@ -49,7 +52,6 @@ def test_what_needs_no_key_is_available_without(spec: ServiceSpec) -> None:
         ("cloudflare", "CLOUDFLARE_API_KEY"),
         ("cursor", "CURSOR_API_KEY"),
         ("deepseek", "DEEPSEEK_API_KEY"),
-        ("midjourney", "MIDJOURNEY_API_KEY"),
         ("mistral", "MISTRAL_API_KEY"),
     ],
 )
@@ -60,10 +62,56 @@ def test_a_variable_that_is_not_named_is_the_providers_usual_one(provider: str, 
     assert unavailable_because("x", spec, {variable: "k"}) is None
 
 
-def test_for_a_provider_we_do_not_know_the_variable_is_a_guess_and_said_to_be_one() -> None:
-    spec = ServiceSpec(model="some-provider/x")
+def test_for_a_provider_that_we_have_no_variable_of_it_is_a_guess_and_said_to_be_one() -> None:
+    spec = ServiceSpec(model="docker_model_runner/x")
     reason = unavailable_because("mine", spec, {})
-    assert reason == "no key: set SOME_PROVIDER_API_KEY, or name another in services.mine.api_key_env"
+    assert reason == "no key: set DOCKER_MODEL_RUNNER_API_KEY, or name another in services.mine.api_key_env"
+
+
+@pytest.mark.parametrize("environ", [{}, {"SOME_PROVIDER_API_KEY": "k"}])
+def test_a_provider_that_nobody_knows_is_unavailable_whatever_its_key(environ: dict[str, str]) -> None:
+    spec = ServiceSpec(model="some-provider/x", api_base="http://127.0.0.1:9999/v1")
+    assert unavailable_because("mine", spec, environ) == (
+        "no provider 'some-provider' is known; a server that speaks OpenAI's format is openai/… with an api_base"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "reason"),
+    [
+        ("embedded/gpt-6", "chat", "no embedded model 'gpt-6' for chat; there is smollm2-135m-instruct"),
+        (
+            "embedded/smollm2-135m-instruct",
+            "embeddings",
+            "no embedded model 'smollm2-135m-instruct' for embeddings; there is wordllama-256",
+        ),
+        ("embedded/coder", "agent", "no embedded model 'coder' for agent; there is none"),
+    ],
+)
+def test_an_embedded_model_that_does_not_exist_is_unavailable(model: str, kind: ServiceKind, reason: str) -> None:
+    assert unavailable_because("mine", ServiceSpec(model=model, kind=kind), {}) == reason
+
+
+def test_the_embedded_models_are_those_that_are_served() -> None:
+    assert EMBEDDED_MODELS["chat"] == (MODEL,)
+    assert EMBEDDED_MODELS["embeddings"] == (EmbeddedEmbeddings.MODEL,)
+
+
+def test_every_provider_of_litellms_is_known_and_litellm_is_not_imported_for_it() -> None:
+    # Given a fresh interpreter
+    code = """
+import os, sys
+from actors.catalogue.known import providers
+known = providers()
+assert "litellm" not in sys.modules
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+import litellm
+print({getattr(each, "value", each) for each in litellm.provider_list} - known)
+"""
+    # When litellm says itself whom it knows
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # Then it is nobody more
+    assert ran.stdout.strip() == "set()"
 
 
 def test_a_cloud_model_behind_software_of_ones_own_needs_a_key() -> None:

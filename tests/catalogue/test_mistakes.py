@@ -138,6 +138,11 @@ def test_the_error_is_one_line_that_names_file_key_and_rule(refused: Refused) ->
             "must be a litellm model string, provider/model",
         ),
         (SERVICE % "api_base: localhost", "services.my-model.api_base", "must start with http:// or https://"),
+        (
+            SERVICE % "api_base: 'http://me:secret@127.0.0.1/v1'",
+            "services.my-model.api_base",
+            "must hold no user name or password; a key belongs into the variable that api_key_env names",
+        ),
         # names
         (
             "services: {my.model: {model: openai/a}}",

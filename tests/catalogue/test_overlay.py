@@ -178,5 +178,9 @@ def test_the_overlay_of_the_page_about_services_loads(overlaid: Overlaid) -> Non
     catalogue = overlaid(example)
     # Then what it says is there
     assert catalogue.services["midjourney"].api_base == "https://images.example.com"
+    mine = catalogue.services["my-model"]
+    assert mine.images
+    assert mine.price is not None
+    assert [tier.tokens for tier in mine.price.above] == [200_000]
     assert catalogue.order_for("my-agent") == ("my-model", "local")
     assert {"code", "poetry"} <= catalogue.profiles.keys()

@@ -131,6 +131,7 @@ def test_the_nats_url_comes_with_credentials_and_subjects(devskyy: Command, home
         "tenant": "default",
         "submit": "devskyy.v1.submit.default",
         "events": "devskyy.v1.tasks.default.>",
+        "tokens": "devskyy.v1.tokens.default.*",
     }
 
 

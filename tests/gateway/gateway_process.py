@@ -1,13 +1,17 @@
 """A gateway in a process of its own, which a test may kill: real journal, real purse, a provider that is scripted.
 
-python -m tests.gateway.gateway_process URL INSTANCE CATALOGUE
+python -m tests.gateway.gateway_process URL INSTANCE CATALOGUE VICTIM
 
-The provider names the gateway as its model, takes some time or none, and counts some of the tokens that it may. On
-its input the gateway is told to stop; it then waits until nothing is open, and ends.
+The provider takes some time or none, and counts some of the tokens that it may. Of several gateways the first that has
+answered some poor questions while others are under way writes its name into the file VICTIM and is killed on the spot.
+On its input a gateway is told to stop; it then waits until nothing is open, and ends.
 """
 
 import asyncio
+import contextlib
+import os
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -40,26 +44,40 @@ POOR = "poor"
 BUDGETS = Budgets(keys={POOR: Budget(usd=100 * CALL_USD)})
 """What pays for a hundred calls of that key."""
 SWEEP_S = 0.3
+SOME = 5
 
 
 class Provider:
-    def __init__(self, instance: str) -> None:
-        self._instance, self._chance = instance, random.Random(instance)
+    def __init__(self, instance: str, victim: Path) -> None:
+        self._instance, self._victim, self._chance = instance, victim, random.Random(instance)
+        self._answered = self._under_way = 0
 
     async def complete(self, attempt: Attempt, heard: Heard) -> Served:
-        await asyncio.sleep(self._chance.choice([0.0, 0.2, 0.5, 3.0]))
-        served = Served("An answer.", self._instance, "stop", 40, self._chance.randint(1, attempt.max_tokens))
+        poor = attempt.messages == ask().messages
+        self._under_way += poor
+        await asyncio.sleep(self._chance.choice([0.0, 0.2, 0.5]))
+        self._under_way -= poor
+        self._answered += poor
+        if min(self._answered, self._under_way) >= SOME:
+            self._die()
+        served = Served("An answer.", "", "stop", 40, self._chance.randint(1, attempt.max_tokens))
         heard.whole(served)
         return served
+
+    def _die(self) -> None:
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self._victim, os.O_CREAT | os.O_EXCL))
+            self._victim.write_text(self._instance)
+            os.kill(os.getpid(), signal.SIGKILL)
 
     async def embed(self, attempt: EmbedAttempt) -> Embedded:
         raise NotImplementedError
 
 
-async def run(url: str, instance: str, catalogue: str) -> None:
+async def run(url: str, instance: str, catalogue: str, victim: str) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     bus = await Bus(url, instance).connect()
-    provider, store = Provider(instance), PurseStream(bus, patience_s=60)
+    provider, store = Provider(instance, Path(victim)), PurseStream(bus, patience_s=60)
     purse = Purse(instance, BUDGETS, store)
 
     async def asked(other: str, key: str) -> Alive | None:
@@ -115,4 +133,4 @@ async def run(url: str, instance: str, catalogue: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(run(*sys.argv[1:4]))
+    asyncio.run(run(*sys.argv[1:5]))

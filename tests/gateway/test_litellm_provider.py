@@ -1,11 +1,15 @@
 """litellm as a provider, against the simulator behind a model string that takes an address."""
 
 import asyncio
+import json
 import sys
-from collections.abc import Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from actors.gateway.providers import Attempt, Heard, LitellmProvider, Served
 from schemas.completion import ChatMessage
@@ -13,6 +17,8 @@ from schemas.errors import UpstreamError
 from schemas.service import ServiceSpec
 from tests.broker import free_port
 from tests.gateway.doubles import LONG_S
+from tests.gateway.servers import Answering, Started
+from tests.gateway.wires import LOOK
 from tests.simulators.openai import Behaviour, Fault, OpenAISimulator
 
 # litellm keeps its HTTP clients for the life of an event loop.
@@ -22,9 +28,13 @@ KEY = "the-key-that-nobody-may-see"
 
 
 def attempt(sim: OpenAISimulator, timeout_s: float = LONG_S, **changed: Any) -> Attempt:
+    return asked(sim.url, timeout_s, **changed)
+
+
+def asked(api_base: str, timeout_s: float = LONG_S, **changed: Any) -> Attempt:
     fields: dict[str, Any] = {
         "service": "simulated",
-        "spec": ServiceSpec(model="hosted_vllm/sim-small", api_base=sim.url),
+        "spec": ServiceSpec(model="hosted_vllm/sim-small", api_base=api_base),
         "api_key": KEY,
         "messages": (ChatMessage(role="user", content="Say hello."),),
         "temperature": 0.5,
@@ -52,6 +62,23 @@ def sim(simulator: OpenAISimulator) -> OpenAISimulator:
 @pytest.fixture(scope="module")
 def provider() -> LitellmProvider:
     return LitellmProvider()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def started() -> AsyncIterator[Started]:
+    """Starts a server on the loop that all of this module runs on."""
+    running: list[TestServer] = []
+
+    async def start(answer: Answering) -> str:
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", answer)
+        running.append(TestServer(app))
+        await running[-1].start_server()
+        return str(running[-1].make_url("/v1"))
+
+    yield start
+    for each in running:
+        await each.close()
 
 
 async def failure(answer: Awaitable[Served]) -> UpstreamError:
@@ -97,7 +124,7 @@ async def test_without_usage_tokens_are_unknown_and_not_zero(sim: OpenAISimulato
         ("cut", "no usable answer", True, None),
         ("malformed", "no usable answer", True, None),
         ("html", "no usable answer", True, None),
-        ("error_in_200", "no usable answer", True, None),
+        ("error_in_200", "a 200 with an error inside: The upstream model is overloaded", True, None),
         ("empty", "an empty answer", True, None),
     ],
 )
@@ -147,6 +174,126 @@ async def test_cancelling_a_call_closes_its_connection(sim: OpenAISimulator, pro
         await called
     # Then the provider sees its client leave
     await asyncio.to_thread(sim.wait_until, lambda: sim.cut_by_client == before + 1, LONG_S)
+
+
+async def test_a_200_with_an_error_of_the_askers_inside_may_have_cost(
+    started: Started, provider: LitellmProvider
+) -> None:
+    # Given a server that says with a 200 that it was asked wrongly; litellm makes a 400 of that
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"error": {"message": f"Bad luck, {KEY}", "code": 400}})
+
+    # When it is called
+    error = await failure(provider.complete(asked(await started(answer)), Heard()))
+    # Then it is no refusal of litellm's, and the words are the provider's
+    assert (error.reason, error.spent) == ("a 200 with an error inside: Bad luck, <key>", None)
+
+
+@pytest.mark.parametrize("key", [None, KEY], ids=["no key", "a key of its own"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "anthropic/claude-sonnet-5-5",
+        "azure/gpt",
+        "gemini/gemini-3.8-flash",
+        "hosted_vllm/small",
+        "huggingface/small",
+        "ollama_chat/small",
+        "perplexity/sonar",
+        "bedrock/anthropic.claude-3-haiku-20240307-v1:0",
+    ],
+)
+async def test_no_key_from_the_environment_reaches_a_stated_server(
+    started: Started, provider: LitellmProvider, monkeypatch: pytest.MonkeyPatch, model: str, key: str | None
+) -> None:
+    # Given an environment full of real keys
+    providers = "ANTHROPIC AZURE CO COHERE GEMINI GOOGLE HOSTED_VLLM HUGGINGFACE OLLAMA OPENAI PERPLEXITY PERPLEXITYAI"
+    for name in providers.split():
+        monkeypatch.setenv(f"{name}_API_KEY", "a-real-key")
+    for name in ("ANTHROPIC_AUTH_TOKEN", "HF_TOKEN", "AWS_BEARER_TOKEN_BEDROCK", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "a-real-key")
+    # And a server that looks at what it gets
+    got: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        got.append(f"{request.rel_url} {dict(request.headers)} {await request.text()}")
+        return web.json_response({"error": {"message": "No."}}, status=401)
+
+    # When a service with that address is called
+    spec = ServiceSpec(model=model, api_base=await started(answer), api_key_env="none")
+    await failure(provider.complete(asked("http://unused", spec=spec, api_key=key), Heard()))
+    # Then at most its own key came along
+    assert got
+    assert "a-real-key" not in "".join(got)
+    assert (KEY in "".join(got)) == (key is not None)
+
+
+async def test_what_would_be_left_out_and_matters_is_not_asked(sim: OpenAISimulator, provider: LitellmProvider) -> None:
+    # Given providers of which litellm knows that they take no tools, or no schema
+    before = len(sim.calls)
+    no_tools = ServiceSpec(model="ollama/small", api_base=sim.url)
+    no_schema = ServiceSpec(model="cohere/command-r", api_base=sim.url)
+    # When they are asked for such
+    one = await failure(provider.complete(attempt(sim, spec=no_tools, tools=(LOOK,)), Heard()))
+    other = await failure(provider.complete(attempt(sim, spec=no_schema, json_schema={"type": "object"}), Heard()))
+    # Then nobody is called, and the next service may serve
+    assert (one.reason, other.reason) == ("takes no tools", "takes no JSON schema")
+    assert {(error.again, error.spent, error.status) for error in (one, other)} == {(False, False, None)}
+    assert len(sim.calls) == before
+
+
+async def test_a_temperature_that_litellm_leaves_out_is_told(started: Started, provider: LitellmProvider) -> None:
+    # Given a model of Anthropic's that takes no temperature, and one of another's that does
+    sent: list[Any] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        sent.append(await request.json())
+        if "generateContent" in request.path:
+            said = {"content": {"parts": [{"text": "Hi"}], "role": "model"}, "finishReason": "STOP"}
+            return web.json_response({"candidates": [said], "usageMetadata": {"promptTokenCount": 3}})
+        message = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hi"}], "model": "m"}
+        return web.json_response({**message, "stop_reason": "end_turn", "usage": {"input_tokens": 3}})
+
+    base = await started(answer)
+    # When they are asked with one
+    dropped = [
+        (await provider.complete(asked(base, spec=ServiceSpec(model=model, api_base=base)), Heard())).dropped
+        for model in ("anthropic/claude-sonnet-5-5", "gemini/gemini-3.8-flash")
+    ]
+    # Then the answer says where it was not passed on
+    assert dropped == [("temperature",), ()]
+    assert ["temperature" in str(body) for body in sent] == [False, True]
+
+
+GEMINI = ServiceSpec(model="gemini/gemini-3.8-flash")
+BLOCKED = {"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 12}}
+LONG_THOUGHT = {
+    "candidates": [{"content": {"role": "model"}, "finishReason": "MAX_TOKENS", "index": 0}],
+    "usageMetadata": {"promptTokenCount": 20, "thoughtsTokenCount": 1000, "totalTokenCount": 1020},
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("body", "reason"), [(BLOCKED, "its filter"), (LONG_THOUGHT, "an empty answer: its 100 tokens")]
+)
+async def test_a_model_that_works_and_does_not_answer_is_not_asked_again(
+    started: Started, provider: LitellmProvider, body: dict[str, Any], reason: str, stream: bool
+) -> None:
+    # Given a model of Gemini's whose filter stops it, or whose thoughts take all that it may write
+    async def answer(_: web.Request) -> web.Response:
+        if stream:
+            return web.Response(text=f"data: {json.dumps(body)}\r\n\r\n", content_type="text/event-stream")
+        return web.json_response(body)
+
+    spec = GEMINI.model_copy(update={"api_base": await started(answer)})
+    heard = Heard()
+    # When it is asked
+    error = await failure(provider.complete(asked("http://unused", spec=spec, stream=stream), heard))
+    # Then the service is not at fault, and what it reported is what it costs
+    assert error.reason.startswith(reason)
+    assert (error.again, error.spent, error.status) == (False, True, None)
+    assert body is BLOCKED or (heard.prompt_tokens, heard.completion_tokens, heard.final) == (20, 1000, True)
 
 
 @pytest.mark.parametrize(

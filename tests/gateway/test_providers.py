@@ -11,18 +11,29 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.catalogue import base_of, endpoint_of, load
+from actors.catalogue.endpoints import ENDPOINTS, OPENAI
+from actors.gateway.charges import answered, cut_off
 from actors.gateway.providers import Attempt, Heard, OpenAIProvider, Served
+from actors.gateway.providers.openai import _question
 from actors.gateway.providers.wire import retry_after_s
-from schemas.completion import ChatMessage, ImagePart
+from actors.gateway.steadiness import outcome_of
+from schemas.completion import ChatMessage, ImagePart, ToolCall
 from schemas.errors import UpstreamError
 from schemas.message import now
-from schemas.service import ServiceSpec
+from schemas.receipt import Call
+from schemas.service import Price, ServiceSpec
 from tests.broker import free_port
 from tests.gateway.doubles import LONG_S
-from tests.gateway.servers import Started
+from tests.gateway.questions import ask
+from tests.gateway.servers import Answering, Started
+from tests.gateway.wires import LOOK
 from tests.simulators.openai import Behaviour, Fault, OpenAISimulator
 
 KEY = "the-key-that-nobody-may-see"
+ASK = ask()
+RESERVED = Call(step="s", agent="a", service="simulated", model="m", cost_usd=0.5, cost_estimated=True)
+"""A call as it begins: at what is set aside for it."""
 HELLO = (ChatMessage(role="system", content="Be brief."), ChatMessage(role="user", content="Say hello."))
 
 
@@ -262,13 +273,223 @@ async def test_half_a_surrogate_pair_is_replaced_so_that_the_answer_can_travel(
 
 
 @pytest.mark.parametrize(
-    "usage", [None, 5, [], {"prompt_tokens": "many"}, {"prompt_tokens": -1}, {"prompt_tokens": 1.5}]
+    "usage",
+    [
+        None,
+        5,
+        [],
+        {"prompt_tokens": 0, "completion_tokens": 0},
+        *({"prompt_tokens": n, "completion_tokens": n} for n in ("12", "many", -1, 1.5, 12.0, True, 10**9 + 1, 1e300)),
+    ],
 )
 async def test_usage_that_cannot_be_read_is_unknown(server: Started, provider: OpenAIProvider, usage: object) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.json_response({"choices": [{"message": {"content": "Hello."}}], "usage": usage})
 
     assert await provider.complete(attempt(await server(answer)), Heard()) == Served("Hello.", "", None, None, None)
+
+
+async def test_a_billion_tokens_may_be_true(server: Started, provider: OpenAIProvider) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        usage = {"prompt_tokens": 10**9, "completion_tokens": 10**9}
+        return web.json_response({"choices": [{"message": {"content": "Hello."}}], "usage": usage})
+
+    served = await provider.complete(attempt(await server(answer)), Heard())
+    assert (served.prompt_tokens, served.completion_tokens) == (10**9, 10**9)
+
+
+async def test_thoughts_that_are_counted_beside_the_answer_are_a_part_of_it(
+    server: Started, provider: OpenAIProvider
+) -> None:
+    # Given a server that counts thoughts beside the answer, and one that counts them in it, as their totals show
+    def usage(total: int) -> dict[str, Any]:
+        details = {"reasoning_tokens": 300}
+        counts = {"prompt_tokens": 20, "completion_tokens": 310, "total_tokens": total}
+        return {**counts, "completion_tokens_details": details}
+
+    async def answer(request: web.Request) -> web.Response:
+        said = {"choices": [{"message": {"content": "Hello."}}]}
+        return web.json_response({**said, "usage": usage(int((await request.json())["max_tokens"]))})
+
+    url = await server(answer)
+    # When they answer
+    taken = [
+        (await provider.complete(attempt(url, max_tokens=total), Heard())).completion_tokens for total in (630, 330)
+    ]
+    # Then both come to the same sum
+    assert taken == [610, 310]
+
+
+# -- answers that cannot be used, and are paid for ----------------------------------------------------------------
+
+USAGE = {"prompt_tokens": 20, "completion_tokens": 1000}
+
+
+def answering(message: Any, finish_reason: str | None, usage: Any = USAGE) -> Answering:
+    async def answer(_: web.Request) -> web.Response:
+        choice = {"message": message, "finish_reason": finish_reason}
+        return web.json_response({"choices": [choice], "model": "m", "usage": usage})
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("message", "finish_reason", "reason"),
+    [
+        ({"content": ""}, "length", "an empty answer: its 100 tokens were used up before it began"),
+        (
+            {"content": None, "refusal": "I cannot help with that."},
+            "stop",
+            "the model refuses: I cannot help with that.",
+        ),
+        ({"content": None, "refusal": f"Not with {KEY}."}, "stop", "the model refuses: Not with <key>."),
+        ({"content": "A bomb is"}, "content_filter", "its filter withholds the answer"),
+    ],
+)
+async def test_a_model_that_works_and_does_not_answer_is_paid_and_not_asked_again(
+    server: Started, provider: OpenAIProvider, message: Any, finish_reason: str, reason: str
+) -> None:
+    # Given a model that thinks until it may say no more, refuses, or is stopped by a filter
+    url = await server(answering(message, finish_reason))
+    heard = Heard()
+    # When it is asked
+    error = await failure(provider.complete(attempt(url), heard))
+    # Then another try would end the same, and it is no failure of the service
+    assert (error.reason, error.again, error.spent, error.status) == (reason, False, True, None)
+    assert outcome_of(error) == "refused"
+    # And what it reported is known
+    assert (heard.prompt_tokens, heard.completion_tokens, heard.began, heard.final) == (20, 1000, True, True)
+
+
+async def test_a_refusal_is_told_in_few_words(server: Started, provider: OpenAIProvider) -> None:
+    url = await server(answering({"content": None, "refusal": "no " * 1000}, "stop"))
+    assert len((await failure(provider.complete(attempt(url), Heard()))).reason) < 250
+
+
+async def test_usage_beside_nonsense_is_what_the_nonsense_costs(server: Started, provider: OpenAIProvider) -> None:
+    # Given a server that answers nothing, for 1,000 tokens
+    url, heard = await server(answering({"content": " "}, "stop")), Heard()
+    # When it is asked
+    error = await failure(provider.complete(attempt(url), heard))
+    # Then it failed, and the call is charged at just that
+    assert (error.reason, error.again, error.spent) == ("an empty answer", True, None)
+    price = Price(input_per_mtok=1, output_per_mtok=2)
+    call = cut_off(RESERVED, ASK, heard, price, "failed", 1.0)
+    assert (call.prompt_tokens, call.completion_tokens, call.cost_estimated) == (20, 1000, False)
+    assert call.cost_usd == pytest.approx(0.00202)
+
+
+@pytest.mark.parametrize("fault", ["cut", "stall", "malformed", "html", "error_in_200"])
+async def test_a_200_that_says_nothing_of_usage_stays_at_its_reservation(
+    sim: OpenAISimulator, provider: OpenAIProvider, fault: Fault
+) -> None:
+    # Given a server that begins a 200 and says nothing that can be used
+    sim.behaviour, heard = Behaviour(fault=fault), Heard()
+    # When it is asked
+    await failure(provider.complete(attempt(sim.url, timeout_s=0.3 if fault == "stall" else LONG_S), heard))
+    # Then nobody knows what it took, and the call costs what was set aside for it
+    assert not heard.began
+    call = cut_off(RESERVED, ASK, heard, Price(input_per_mtok=1, output_per_mtok=2), "failed", 1.0)
+    assert (call.cost_usd, call.cost_estimated, call.completion_tokens) == (0.5, True, None)
+
+
+# -- providers that speak the format ------------------------------------------------------------------------------
+
+
+def test_whoever_speaks_openais_format_is_asked_without_litellm() -> None:
+    direct = {name for name, spec in load().services.items() if spec.kind == "chat" and endpoint_of(spec) is not None}
+    assert direct == {"cerebras", "groq", "scaleway", "gpt", "gpt-mini", "grok", "cloudflare", "mistral", "deepseek"}
+    assert endpoint_of(ServiceSpec(model="hosted_vllm/x")) is None  # nobody says where
+    assert endpoint_of(ServiceSpec(model="hosted_vllm/x", api_base="http://127.0.0.1:9/v1")) is not None
+
+
+@pytest.mark.parametrize("provider", sorted({"openai", *ENDPOINTS} - {"hosted_vllm", "llamafile", "lm_studio"}))
+def test_each_has_an_address_that_can_be_called(provider: str) -> None:
+    base = base_of(ServiceSpec(model=f"{provider}/x"), {"CLOUDFLARE_ACCOUNT_ID": " account-1\n"})
+    assert base.startswith("https://") and not base.endswith("/") and "{" not in base
+    assert ("/accounts/account-1/ai/v1" in base) == (provider == "cloudflare")
+
+
+async def test_an_address_that_lacks_its_account_is_not_called() -> None:
+    provider = OpenAIProvider(environ={})
+    spec = ServiceSpec(model="cloudflare/@cf/x")
+    error = await failure(provider.complete(attempt("http://unused", spec=spec), Heard()))
+    assert (error.reason, error.again, error.spent) == (
+        "its address is not known: CLOUDFLARE_ACCOUNT_ID is not set",
+        False,
+        False,
+    )
+    await provider.close()
+
+
+async def test_what_mistral_takes_otherwise_is_said_its_way(sim: OpenAISimulator, provider: OpenAIProvider) -> None:
+    # Given a conversation with a wish that another provider's model had
+    wish = ToolCall(id="call_4711_and_more", name="look", arguments="{}")
+    turns = (
+        ChatMessage(role="user", content="Look."),
+        ChatMessage(role="assistant", content="", tool_calls=(wish,)),
+        ChatMessage(role="tool", content="Open.", tool_call_id=wish.id),
+    )
+    spec = ServiceSpec(model="mistral/mistral-large-4", api_base=sim.url)
+    # When it goes on with a model of Mistral's, streamed, and some tool must be called
+    asked = attempt(sim.url, spec=spec, messages=turns, tools=(LOOK,), tool_choice="required", stream=True)
+    with pytest.raises(UpstreamError):
+        await provider.complete(asked, Heard())  # the simulator is OpenAI's, and knows no "any"
+    # Then it gets no field that it would refuse, and ids of nine letters and digits
+    body = sim.calls[-1].body
+    assert (body["stream"], "stream_options" in body, body["tool_choice"]) == (True, False, "any")
+    (id_,) = {body["messages"][1]["tool_calls"][0]["id"], body["messages"][2]["tool_call_id"]}
+    assert len(id_) == 9 and id_.isalnum()
+
+
+async def test_what_a_model_says_in_parts_is_put_together_without_its_thoughts(
+    server: Started, provider: OpenAIProvider
+) -> None:
+    parts = [{"type": "thinking", "thinking": []}, {"type": "text", "text": "Hel"}, {"type": "text", "text": "lo."}]
+    url = await server(answering({"content": parts}, "stop"))
+    assert (await provider.complete(attempt(url), Heard())).text == "Hello."
+
+
+async def test_groq_is_not_asked_to_stream_an_answer_of_a_given_shape(
+    sim: OpenAISimulator, provider: OpenAIProvider
+) -> None:
+    # Given somebody who listens
+    told: list[str] = []
+    spec = ServiceSpec(model="groq/openai/gpt-oss-20b", api_base=sim.url)
+    # When a streamed answer is to have a shape
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    await provider.complete(attempt(sim.url, spec=spec, json_schema=schema, stream=True), Heard(told.append))
+    # Then it comes in one piece
+    assert ("stream" in sim.calls[-1].body, told) == (False, ['{"a": 0}'])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": "No luck."},
+        {"errors": [{"code": 1000, "message": "No luck."}], "success": False},
+        {"object": "error", "message": "No luck."},
+    ],
+    ids=["xai", "cloudflare", "mistral"],
+)
+async def test_a_refusal_is_read_in_each_providers_way(server: Started, provider: OpenAIProvider, body: Any) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(body, status=400)
+
+    assert (await failure(provider.complete(attempt(await server(answer)), Heard()))).reason == "HTTP 400 No luck."
+
+
+def test_what_openais_own_models_take_no_more_is_left_out_and_said() -> None:
+    spec = ServiceSpec(model="openai/gpt-6-luna")
+    body, dropped = _question(attempt("http://unused", spec=spec), OPENAI)
+    assert dropped == ("temperature",)
+    assert (body["max_completion_tokens"], "max_tokens" in body, "temperature" in body) == (100, False, False)
+    assert _question(attempt("http://unused", spec=spec, temperature=None), OPENAI)[1] == ()
+
+
+def test_the_receipt_says_what_was_not_passed_on() -> None:
+    served = Served("Hello.", "m", "stop", 12, 3, dropped=("temperature",))
+    assert answered(RESERVED, ASK, served, None, 1.0).dropped == ("temperature",)
 
 
 # -- cancelled -----------------------------------------------------------------------------------------------------

@@ -249,6 +249,52 @@ async def test_a_server_that_knows_no_streams_may_answer_whole(provider: OpenAIP
     assert (served, told) == (Served("Hello.", "m", None, 12, 3), ["Hello."])
 
 
+async def test_a_refusal_that_is_streamed_is_no_failure_of_the_service(
+    provider: OpenAIProvider, server: Started
+) -> None:
+    # Given a model that refuses piece by piece
+    ending = [chunk(finish_reason="stop"), USAGE, DONE]
+    url = await server(streaming([chunk({"refusal": "I can"}), chunk({"refusal": "not."}), *ending]))
+    heard = Heard()
+    # When it is asked
+    error = await failure(provider, attempt(url), heard)
+    # Then its words are the reason, and its usage is known
+    assert (error.reason, error.again, error.spent) == ("the model refuses: I cannot.", False, True)
+    assert (heard.prompt_tokens, heard.completion_tokens, heard.final) == (12, 3, True)
+
+
+@pytest.mark.parametrize(
+    ("finish", "reason"), [("length", "an empty answer: its 100"), ("content_filter", "its filter")]
+)
+async def test_a_stream_that_ends_without_an_answer_may_be_no_failure(
+    provider: OpenAIProvider, server: Started, finish: str, reason: str
+) -> None:
+    url = await server(streaming([chunk({"role": "assistant"}), chunk(finish_reason=finish), USAGE, DONE]))
+    error = await failure(provider, attempt(url))
+    assert error.reason.startswith(reason)
+    assert (error.again, error.spent) == (False, True)
+
+
+async def test_a_stream_that_breaks_before_its_first_piece_has_not_begun(
+    provider: OpenAIProvider, server: Started
+) -> None:
+    # Given a model that may have thought for long when the connection broke
+    heard = Heard()
+    url = await server(streaming([chunk({"role": "assistant", "content": ""})], breaks=True))
+    # When it is read
+    error = await failure(provider, attempt(url), heard)
+    # Then nobody knows what it took
+    assert (error.again, error.spent, heard.began) == (True, None, False)
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": 10**10}])
+async def test_usage_that_cannot_be_true_is_not_reported(
+    provider: OpenAIProvider, server: Started, usage: dict[str, int]
+) -> None:
+    url = await server(streaming([says("Hello."), chunk(finish_reason="stop", usage=usage), DONE]))
+    assert await provider.complete(attempt(url), Heard()) == Served("Hello.", "m", "stop", None, None)
+
+
 # -- pieces --------------------------------------------------------------------------------------------------------
 
 

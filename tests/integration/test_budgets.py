@@ -128,4 +128,5 @@ def test_costs_add_up_to_what_the_receipts_say(provided: Providers) -> None:
     row = ledger(provided.live, "billed")
     assert row["spent_usd"] == pytest.approx(sum(call["cost_usd"] or 0 for call in calls))
     assert row["estimated_usd"] == pytest.approx(sum(call["cost_usd"] for call in calls if call["cost_estimated"]))
-    assert (row["unknown_calls"], row["calls_without_tokens"]) == (1, 1)
+    assert row["unknown_calls"] == 1
+    assert row["calls_without_tokens"] == sum(call["completion_tokens"] is None for call in calls) > 0

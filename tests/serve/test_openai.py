@@ -305,6 +305,12 @@ def test_what_the_door_refuses_is_documented_in_its_own_shape(app: FastAPI) -> N
             assert reply["content"]["application/json"]["schema"]["$ref"].endswith("/OpenAIFailure"), status
 
 
+def test_a_task_is_over_before_a_client_hangs_up(catalogue: Catalogue) -> None:
+    # Given a request that says nothing of time, When it comes, Then it ends before a client would send it again
+    assert asked(catalogue).timeout_s < openai.DEFAULT_TIMEOUT.read
+    assert asked(catalogue, timeout_s=1000).timeout_s == 1000
+
+
 # -- what a client repeats by itself -----------------------------------------------------------------------------------
 
 PAID = Call(step="direct", agent="writing", service="groq", model="m", outcome="failed", cost_usd=0.25)

@@ -9,6 +9,8 @@ from importlib.resources import files
 from typing import Any
 from zlib import crc32
 
+from schemas.task import Tier
+
 FILE = "parameters.json"
 
 
@@ -28,6 +30,14 @@ class Weight:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """Where a tier begins: as many lie in it or above as under it where the level foreseen is `centre`."""
+
+    centre: float
+    spread: float
+
+
+@dataclass(frozen=True, slots=True)
 class Parameters:
     intercept: float
     features: tuple[Weight, ...]
@@ -40,8 +50,7 @@ class Parameters:
     slope: float
     offset: float
     """The level to be expected is `offset + slope * raw`, by predictions for prompts that were not learned from."""
-    spread: float
-    """The scale of the logistic distribution of true levels around it."""
+    bounds: dict[Tier, Bound]
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +72,9 @@ def of_document(document: dict[str, Any]) -> Parameters:
             for domain, words in fields.items()
             for word, strength in zip(words["words"].split(), words["percent"], strict=True)
         },
-        **document["calibration"],
+        slope=document["calibration"]["slope"],
+        offset=document["calibration"]["offset"],
+        bounds={tier: Bound(**bound) for tier, bound in document["calibration"]["bounds"].items()},
     )
 
 

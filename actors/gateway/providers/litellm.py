@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -166,7 +167,9 @@ def _holds(value: Any, name: str) -> bool:
 def _check_taken(attempt: Attempt, litellm: Any) -> None:
     """Raises UpstreamError where litellm would leave out what the answer depends on."""
     provider, _, model = attempt.spec.model.partition("/")
-    taken = litellm.get_supported_openai_params(model=model, custom_llm_provider=provider)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it builds a provider's models when it first looks at it
+        taken = litellm.get_supported_openai_params(model=model, custom_llm_provider=provider)
     if taken is None:
         return  # it knows no such provider, and will say so
     choice = attempt.tool_choice if attempt.tools else None
@@ -282,7 +285,6 @@ def _refused(attempt: Attempt | EmbedAttempt, answer: Any) -> UpstreamError:
 def _imported() -> Any:
     import logging
     import os
-    import warnings
 
     # Without these, the import and the first call for Anthropic ask the network for tables.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")

@@ -2,7 +2,8 @@
 
 import typer
 
-from devskyy.cli.bench import complexity
+from devskyy.cli.bench import complexity, judge
 
 app = typer.Typer(help="Measure what was learned on recorded data.", no_args_is_help=True)
 app.command("complexity")(complexity.complexity)
+app.command("judge")(judge.judge)

@@ -1,0 +1,24 @@
+"""How good an answer is, seen without asking a model: requirements of the prompt, checks, embeddings, five metrics."""
+
+from actors.quality.finding import METRICS, Finding
+from actors.quality.judge import Judge
+from actors.quality.relevance import Embed
+from actors.quality.requirements import Requirement, extract
+from actors.quality.score import Comparison, assess, assess_task, compare, examine, overall
+from actors.quality.vectors import wordllama_embed
+
+__all__ = [
+    "METRICS",
+    "Comparison",
+    "Embed",
+    "Finding",
+    "Judge",
+    "Requirement",
+    "assess",
+    "assess_task",
+    "compare",
+    "examine",
+    "extract",
+    "overall",
+    "wordllama_embed",
+]
