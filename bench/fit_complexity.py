@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from actors.coordinator.classifier.features import NAMES, measure
 from actors.coordinator.classifier.lexicon import DOMAINS
-from actors.coordinator.classifier.model import LEVELS, TIERS, pieces
+from actors.coordinator.classifier.model import pieces
 from actors.coordinator.classifier.parameters import FILE, token_key
 from actors.coordinator.classifier.reading import Reading, read
+from actors.coordinator.classifier.tiers import LEVELS, TIERS
 
 Array = NDArray[np.float64]
 
@@ -177,31 +178,33 @@ def coded(weights: Array) -> dict[str, Any]:
     return {"scale": scale, "weights": b64encode(np.round(weights / scale).astype(np.int8).tobytes()).decode()}
 
 
-def fields(vocabulary: Vocabulary) -> dict[str, dict[str, Any]]:
-    """For each domain the words of the vocabulary that lie nearest to its terms."""
+def fields(vocabulary: Vocabulary) -> dict[str, str]:
+    """For each domain the words of the vocabulary that lie much nearer to its terms than to those of any other."""
     whole = [place for place, word in enumerate(vocabulary.words) if not word.startswith("-") and len(word) > 3]
-    vectors = vocabulary.vectors[whole] - vocabulary.vectors[whole].mean(0)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     words = [vocabulary.words[place] for place in whole]
+    vectors = unit(vocabulary.vectors[whole] - vocabulary.vectors[whole].mean(0))
+    # Whitened in part: the directions in which all words differ most say least of what they mean.
+    variances, directions = np.linalg.eigh(vectors.T @ vectors / len(vectors))
+    vectors = unit(vectors @ (directions / np.sqrt(variances + variances.mean())))
     near = []
     for cues in DOMAINS.values():
-        exact = {cue for cue in cues.split() if not cue.endswith("*")}
+        exact = {part for cue in cues.split() if not cue.endswith("*") for part in cue.split("-")}
         stems = tuple(cue[:-1] for cue in cues.split() if cue.endswith("*"))
-        terms = [place for place, word in enumerate(words) if word in exact or (stems and word.startswith(stems))]
-        # A word is near where it is near to some of the terms, not to all: trades have several corners.
-        near.append(np.sort(vectors @ vectors[terms].T, axis=1)[:, -4:].mean(1))
+        terms = [place for place, word in enumerate(words) if word in exact or word.startswith(stems)]
+        # A trade has several corners: it is enough to be near to some of its terms.
+        near.append(np.sort(vectors @ vectors[terms].T, axis=1)[:, -8:].mean(1))
     closeness = np.array(near).T
-    best = closeness.argmax(1)
-    second = np.sort(closeness, axis=1)[:, -2]
-    top = closeness.max(1)
-    found: dict[str, dict[str, Any]] = {}
-    for number, domain in enumerate(DOMAINS):
-        chosen = [p for p in np.flatnonzero(best == number) if top[p] >= 0.4 and top[p] - second[p] >= 0.05]
-        found[domain] = {
-            "words": " ".join(words[place] for place in chosen),
-            "percent": [round(100 * min(1.0, float(top[place]))) for place in chosen],
-        }
-    return found
+    closeness = (closeness - closeness.mean(0)) / closeness.std(0)
+    ordered, best = np.sort(closeness, axis=1), closeness.argmax(1)
+    clear = (ordered[:, -1] > 3.5) & (ordered[:, -1] - ordered[:, -2] > 0.8)
+    return {
+        domain: " ".join(words[place] for place in np.flatnonzero(clear & (best == number)))
+        for number, domain in enumerate(DOMAINS)
+    }
+
+
+def unit(vectors: Array) -> Array:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def document(table: Table, vocabulary: Vocabulary, calibration: dict[str, float]) -> dict[str, Any]:
@@ -217,6 +220,7 @@ def document(table: Table, vocabulary: Vocabulary, calibration: dict[str, float]
         "made_by": "python -m bench.fit_complexity",
         "rows": len(table.labels),
         "intercept": float(table.labels.mean() - table.meaning.mean(0) @ direction),
+        "usual_wording": float((table.meaning @ direction + table.wording @ (by_token / table.rarity)).mean()),
         "features": [
             {"name": name, "mean": round(float(mean), 5), "scale": round(float(scale), 5), "value": round(float(w), 5)}
             for name, mean, scale, w in zip(NAMES, table.means, table.scales, by_feature, strict=True)

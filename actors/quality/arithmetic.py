@@ -184,22 +184,17 @@ def _stated(text: str, base: int) -> Iterator[tuple[int, int, float, float, bool
             running = _value(first[0], base)
             right = running if running is not None and _near(running, left, first[0], about) else right
         yield match.start(), match.end(), right, left, about
+    yield from _worded(text, base)
+
+
+def _worded(text: str, base: int) -> Iterator[tuple[int, int, float, float, bool]]:
     for match in _OF_TWO.finditer(text):
-        a, b = _plain(match["a"], base), _plain(match["b"], base)
-        result = _plain(match["result"], base)
+        a, b, result = (_plain(match[name], base) for name in ("a", "b", "result"))
         if a is None or b is None or result is None or (match["what"].lower() == "quotient" and b == 0):
             continue
-        match match["what"].lower():
-            case "sum" | "total":
-                value = a + b
-            case "product":
-                value = a * b
-            case "difference":
-                value = abs(a - b)
-            case "quotient":
-                value = a / b
-            case _:
-                value = (a + b) / 2
+        what = match["what"].lower()
+        doing = {"sum": operator.add, "total": operator.add, "product": operator.mul, "quotient": operator.truediv}
+        value = abs(a - b) if what == "difference" else doing[what](a, b) if what in doing else (a + b) / 2
         yield match.start(), match.end(), result, value, False
     for match in _PERCENT.finditer(text):
         b, result = _plain(match["b"], 10), _plain(match["result"], 10)
@@ -214,15 +209,11 @@ def _stated(text: str, base: int) -> Iterator[tuple[int, int, float, float, bool
 def _clear(text: str, start: int, end: int) -> bool:
     """Whether the calculation stands by itself: no unknown, no larger expression around it."""
     before = re.sub(r"(?:^|(?<=\s))(?:\*\*|__)$", "", text[max(0, start - 24) : start]).rstrip(" \t")
-    if before and (
-        (before[-1] in "+-*/^=<>\u2212\u00d7\u00f7\u00b7.,|_)]}%\\" and not before.endswith(("**", ", ", ",")))
-        or before[-1].isdigit()
-    ):
-        # A mark of a list ("- 2 + 2 = 4", "1. 2 + 2 = 4") is no operator.
-        if not re.search(r"(?:^|\n)[ \t]*(?:[-*+|]|\d{1,2}[.)])$", before) and not re.search(
-            r"[a-z]{2}[.,)]$|= ?$", before
-        ):
-            return False
+    sign = before[-1:] in tuple("+-*/^=<>\u2212\u00d7\u00f7\u00b7.,|_)]}%\\") and not before.endswith(("**", ","))
+    # A mark of a list ("- 2 + 2 = 4", "1. 2 + 2 = 4") is no operator, nor is the end of a sentence.
+    listed = re.search(r"(?:^|\n)[ \t]*(?:[-*+|]|\d{1,2}[.)])$|[a-z]{2}[.,)]$|= ?$", before)
+    if (sign or before[-1:].isdigit()) and not listed:
+        return False
     if start and (text[start - 1].isalpha() or text[start - 1] in "_$\u00b0") and not text[start].isspace():
         return False
     if re.search(r"\b(?:[b-df-hj-zB-HJ-Z]|\d[a-z])[ \t]*$|\bof$|\bby$|\bthan$", before) and not re.search(

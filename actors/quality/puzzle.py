@@ -168,11 +168,12 @@ def _statistics(order: str) -> Iterator[tuple[str, float, float]]:
     what, ordered = match["what"].lower(), sorted(numbers)
     whole = [int(n) for n in numbers]
     middle = len(ordered) // 2
-    values = {
+    values: dict[str, float] = {
         "average": sum(numbers) / len(numbers), "mean": sum(numbers) / len(numbers),
         "median": ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2,
         "sum": sum(numbers), "total": sum(numbers), "product": math.prod(numbers),
-        "maximum": ordered[-1], "largest": ordered[-1], "minimum": ordered[0], "smallest": ordered[0], "range": ordered[-1] - ordered[0],
+        "maximum": ordered[-1], "largest": ordered[-1], "minimum": ordered[0], "smallest": ordered[0],
+        "range": ordered[-1] - ordered[0],
     }  # fmt: skip
     value = values.get(what)
     if value is None:

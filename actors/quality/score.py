@@ -176,7 +176,7 @@ def compare(prompt: str, a: str, b: str, inputs: Sequence[str] = (), embed: Embe
 
 
 def overall(seen: Examination) -> float:
-    """A fraction that orders answers to one prompt: the fitted merit of its features, less what its faults take of it."""
+    """A fraction that orders answers to one prompt: the fitted merit of its features, less what its faults take."""
     weights = WITH_EMBEDDINGS if seen.like is not None else WITHOUT_EMBEDDINGS
     total = weights.bias + sum(weight * seen.features[name] for name, weight in weights.of.items())
     total += FAULTS * math.log(max(LEAST_SOUND, seen.sound))
@@ -245,7 +245,7 @@ def _measures(seen: Examination, metric: Metric) -> list[Evidence]:
                 found.append(
                     Evidence(
                         check="likeness",
-                        text=f"cosine {seen.like.whole:.2f} to the prompt, {seen.like.best:.2f} at its nearest sentence",
+                        text=f"cosine {seen.like.whole:.2f} to the prompt, {seen.like.best:.2f} at its best sentence",
                     )
                 )
         case "accuracy":

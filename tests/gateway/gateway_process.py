@@ -60,7 +60,7 @@ class Provider:
         self._answered += poor
         if min(self._answered, self._under_way) >= SOME:
             self._die()
-        served = Served("An answer.", "", "stop", 40, self._chance.randint(1, attempt.max_tokens))
+        served = Served("An answer.", "", "stop", 20, self._chance.randint(1, attempt.max_tokens))
         heard.whole(served)
         return served
 

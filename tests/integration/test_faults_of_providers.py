@@ -73,7 +73,7 @@ def test_a_refusal_is_told_and_was_not_paid_for(fault: Fault, provided: Provider
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_an_answer_that_broke_is_told_and_charged_as_an_estimate(fault: Fault, provided: Providers) -> None:
+def test_an_answer_that_broke_is_told_and_charged(fault: Fault, provided: Providers) -> None:
     # Given providers whose answers break; when each is asked
     began = {wire: len(sim.calls) for wire, sim in provided.sims.items()}
     tried = dict.fromkeys(WIRES, 0)
@@ -86,7 +86,10 @@ def test_an_answer_that_broke_is_told_and_charged_as_an_estimate(fault: Fault, p
         calls = task["receipt"]["calls"]
         assert len(calls) == (1 if fault in ("hang", "stall") else 3), seen
         for call in calls:
-            assert (call["outcome"], call["cost_estimated"], call["cost_unknown_reason"]) == ("failed", True, None)
+            assert (call["outcome"], call["cost_unknown_reason"]) == ("failed", None), seen
+            assert call["cost_estimated"] or (fault == "empty" and call["prompt_tokens"]), (
+                seen
+            )  # it may report its usage
             assert call["cost_usd"] > 0, seen
             assert call["reason"], seen
         assert task["receipt"]["cost_usd"] == pytest.approx(sum(call["cost_usd"] for call in calls))

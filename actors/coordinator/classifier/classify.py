@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from actors.coordinator.classifier.fields import meant
-from actors.coordinator.classifier.lexicon import DOMAINS
-from actors.coordinator.classifier.model import TIERS, Demand, Extent, confidence, difficulty_of, tier_of
-from actors.coordinator.classifier.reading import Reading, read
+from actors.coordinator.classifier.extent import Extent
+from actors.coordinator.classifier.fields import touched
+from actors.coordinator.classifier.model import Demand
+from actors.coordinator.classifier.reading import read
 from actors.coordinator.classifier.reasons import reasons
-from schemas.errors import InvalidRequest
+from actors.coordinator.classifier.tiers import confidence, difficulty_of, tier_of
 from schemas.task import Input, TaskRequest, Tier
 
 Feature = int | float | list[str]
@@ -45,35 +45,41 @@ def classify_text(prompt: str, inputs: Sequence[Input] = ()) -> Classification:
     One more line that asks for something never lowers the difficulty of a prompt that asks for something: the most
     demanding of the beginnings counts, and nothing that more text adds to the extent is ever taken away.
     """
-    demand, most, before = Demand(), 0.0, 0.0
-    for beginning in read(prompt):
-        reading, before = beginning, most
+    demand, most = Demand(), 0.0
+    for reading in read(prompt):
         most = max(most, demand.level(reading))
     terms = reading.terms()
-    domains = _domains(reading, terms, prompt, inputs)
     kinds = sorted({part.kind for part in inputs})
+    domains = touched(
+        reading,
+        terms,
+        {
+            # What demands reasoning wants an agent that is good at it, whatever the question is.
+            "reasoning": 1 if reading.reasoning else 0,
+            "code": 1 if "code" in kinds or "```" in prompt else 0,
+            "data": 1 if "data" in kinds else 0,
+        },
+    )
     extent = Extent(
         asked=max(1, reading.asked),
         dependencies=len(reading.dependencies),
         constraints=len(reading.constraints),
         domains=len(terms.keys() - {"reasoning"}),
-        prompt_bytes=len(prompt.encode("utf-8", "surrogatepass")),
-        input_bytes=sum(part.size for part in inputs),
+        size=len(prompt.encode("utf-8", "surrogatepass")) + sum(part.size for part in inputs),
         kinds=len(kinds),
     )
     level = most + sum(extent.parts().values())
     tier = tier_of(level)
-    sure = round(confidence(level, tier), 4)
     features: dict[str, Feature] = {
         "deliverables": extent.asked,
         "dependencies": reading.dependencies[:_SHOWN],
         "reasoning": reading.reasoning[:_SHOWN],
         "terms": list(dict.fromkeys(term for domain in domains for term in terms.get(domain, ())))[:_SHOWN],
         "constraints": reading.constraints[:_SHOWN],
-        "bytes": extent.prompt_bytes + extent.input_bytes,
+        "bytes": extent.size,
         "inputs": len(inputs),
         "kinds": [str(kind) for kind in kinds],
         "demand": round(most, 3),
     }
-    why = reasons(reading, demand, most, extent, domains, kinds, level, tier, sure)
-    return Classification(tier, difficulty_of(level), domains, features, tuple(why), sure)
+    why = reasons(reading, demand.pulls(reading), extent, domains, kinds, level, tier)
+    return Classification(tier, difficulty_of(level), domains, features, tuple(why), round(confidence(level, tier), 4))

@@ -1,25 +1,24 @@
-"""The level of a task: 1 for everyday knowledge to 5 for an expert's, and beyond that what its extent adds."""
+"""How demanding a prompt is, by what was fitted to labels: 1 for everyday knowledge to 5 for an expert's."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from math import exp, log, log1p, sqrt
+from heapq import nlargest
+from math import sqrt
 
 from actors.coordinator.classifier.features import measure
 from actors.coordinator.classifier.parameters import Weight, fitted, token_key
 from actors.coordinator.classifier.reading import Reading
-from schemas.task import Tier
-
-TIERS: tuple[Tier, ...] = ("simple", "moderate", "complex", "mega")
-"""From the smallest team to the largest."""
-
-LOWEST, HIGHEST = 1.0, 7.0
-"""The levels between which difficulty is 0 and 1."""
-
-LEVELS: dict[Tier, float] = {"simple": LOWEST, "moderate": 3.5, "complex": 4.5, "mega": 6.0}
-"""Where the tiers begin. A label of 4 is moderate and one of 5 complex; beyond the labels only extent leads."""
 
 _MOST_DEVIATION = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pulls:
+    """Levels by which each feature made a prompt more demanding, or less where it is negative."""
+
+    features: dict[str, float]
+    wording: float
 
 
 class Demand:
@@ -31,13 +30,24 @@ class Demand:
     def level(self, reading: Reading) -> float:
         """The label to be expected, 1 to 5 or a little beyond. Words that were weighed before cost nothing again."""
         self._take_new(reading)
-        known, words = fitted(), len(reading.distinct)
-        raw = known.intercept
-        if words:
-            raw += self._meaning / sqrt(words) + self._wording / sqrt(words + len(reading.pairs))
+        known = fitted()
+        raw = known.intercept + self._worded(reading)
         for value, weight in zip(measure(reading), known.features, strict=True):
             raw += weight.value * deviation(value, weight)
         return known.offset + known.slope * raw
+
+    def _worded(self, reading: Reading) -> float:
+        words = len(reading.distinct)
+        return self._meaning / sqrt(words) + self._wording / sqrt(words + len(reading.pairs)) if words else 0.0
+
+    def pulls(self, reading: Reading) -> Pulls:
+        """What moved the level of all that was read away from that of a prompt like most."""
+        known, slope = fitted(), fitted().slope
+        features = {
+            weight.name: slope * weight.value * deviation(value, weight)
+            for value, weight in zip(measure(reading), known.features, strict=True)
+        }
+        return Pulls(features, slope * (self._worded(reading) - known.usual_wording))
 
     def _take_new(self, reading: Reading) -> None:
         tokens = fitted().tokens
@@ -78,59 +88,8 @@ def pieces(word: str, known: Container[str]) -> Iterator[str]:
             start += 1
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """How much work a task is, whatever each part of it demands."""
-
-    asked: int
-    dependencies: int
-    constraints: int
-    domains: int
-    size: int
-    """Bytes of prompt and inputs."""
-    kinds: int
-    """Kinds of inputs beside the prompt."""
-
-    def parts(self) -> dict[str, float]:
-        """Levels that each of them adds; none ever takes away. Set by hand: the labels are of single questions."""
-        return {
-            # Each thing asked for can go wrong by itself; the second adds more than the twelfth.
-            "asked": 0.5 * log(max(1, self.asked)),
-            # A step that builds on another inherits its mistakes.
-            "dependencies": 0.12 * min(5, self.dependencies),
-            # Each rule is one more thing to break.
-            "constraints": 0.06 * min(6, self.constraints),
-            # Several trades need somebody who sees all of them, or several who do.
-            "domains": 0.12 * min(5, max(0, self.domains - 1)),
-            # Much to read costs attention only: 64 KiB add 0.44, 20 MB add 1.6.
-            "size": 0.2 * log1p(self.size / 8192),
-            # Other material than text asks for other abilities.
-            "kinds": 0.15 * min(3, self.kinds),
-        }
-
-
-def tier_of(level: float) -> Tier:
-    return max((tier for tier in TIERS if level >= LEVELS[tier] or tier == TIERS[0]), key=TIERS.index)
-
-
-def confidence(level: float, tier: Tier) -> float:
-    """The probability that the true tier is this one, where this level was foreseen."""
-    place = TIERS.index(tier)
-    above = 0.0 if place + 1 == len(TIERS) else _reaches(TIERS[place + 1], level)
-    # Each bound was fitted by itself, so one may cross another far out.
-    return max(0.0, (1.0 if place == 0 else _reaches(tier, level)) - above)
-
-
-def _reaches(tier: Tier, level: float) -> float:
-    """The probability that the true level is at least where the tier begins."""
-    bound = fitted().bounds[tier]
-    return 1 / (1 + exp(-max(-30.0, min(30.0, (level - bound.centre) / bound.spread))))
-
-
-def difficulty_of(level: float) -> float:
-    """A fraction in [0, 1], with four digits."""
-    return round(min(1.0, max(0.0, (level - LOWEST) / (HIGHEST - LOWEST))), 4)
-
-
-def level_at(difficulty: float) -> float:
-    return LOWEST + difficulty * (HIGHEST - LOWEST)
+def telling(words: Iterable[str], sign: int) -> list[str]:
+    """The three words that speak most for a demanding prompt, or with a sign of -1 for an easy one."""
+    tokens = fitted().tokens
+    told = ((sign * (meaning(word) + tokens.get(token_key("", word), 0.0)), word) for word in words if len(word) > 3)
+    return [word for weight, word in nlargest(3, told) if weight > 0]

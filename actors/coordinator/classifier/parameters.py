@@ -41,12 +41,14 @@ class Bound:
 class Parameters:
     intercept: float
     features: tuple[Weight, ...]
+    usual_wording: float
+    """What meanings and tokens together add on average."""
     meanings: dict[str, float]
     """A weight for each word and piece of a word of an embedding's vocabulary: the embedding in the fitted direction."""
     tokens: dict[int, float]
     """A weight for words and pairs of words, by their keys."""
-    fields: dict[str, tuple[str, float]]
-    """Words that mean something of a domain's, and how strongly, 0 to 1, by their embeddings."""
+    fields: dict[str, str]
+    """The domain of words that lie near to its terms by their embeddings."""
     slope: float
     offset: float
     """The level to be expected is `offset + slope * raw`, by predictions for prompts that were not learned from."""
@@ -64,14 +66,11 @@ def of_document(document: dict[str, Any]) -> Parameters:
     keys = array("I", b64decode(tokens["keys"]))
     return Parameters(
         intercept=document["intercept"],
+        usual_wording=document["usual_wording"],
         features=tuple(Weight(**each) for each in document["features"]),
         meanings=dict(zip(meanings["words"].split(), _scaled(meanings), strict=True)),
         tokens=dict(zip(keys, _scaled(tokens), strict=True)),
-        fields={
-            word: (domain, strength / 100)
-            for domain, words in fields.items()
-            for word, strength in zip(words["words"].split(), words["percent"], strict=True)
-        },
+        fields={word: domain for domain, words in fields.items() for word in words.split()},
         slope=document["calibration"]["slope"],
         offset=document["calibration"]["offset"],
         bounds={tier: Bound(**bound) for tier, bound in document["calibration"]["bounds"].items()},

@@ -23,6 +23,8 @@ _CUES = Cues(
 _PERSONAL = frozenset(PERSONAL.split())
 _LONG = 9
 """Letters from which on a word counts as long."""
+_UNSPACED, _USUAL_LETTERS = "\u2e80", 5
+"""Scripts from here on stand without spaces between words: nothing is known of how long theirs are."""
 
 _CAPITAL = re.compile(r"\b[A-Z]")
 _DIGIT = re.compile(r"\d")
@@ -75,10 +77,10 @@ class Reading:
         self.words += len(words)
         before = ""
         for place, word in enumerate(words):
-            self.letters += len(word)
+            self.letters += len(word) if word < _UNSPACED else _USUAL_LETTERS
             times = self.distinct.get(word, 0)
             self.distinct[word] = times + 1
-            if len(word) >= _LONG:
+            if len(word) >= _LONG and word < _UNSPACED:
                 self.long += 1
             elif word in _PERSONAL:
                 self.personal += 1

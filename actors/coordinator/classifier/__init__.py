@@ -1,0 +1,8 @@
+"""How hard a task is and what it is about, fitted to labelled prompts; no model is asked and nothing heavy is loaded."""
+
+from actors.coordinator.classifier.choice import choose
+from actors.coordinator.classifier.classify import Classification, classify, classify_text
+from actors.coordinator.classifier.lexicon import DOMAINS
+from actors.coordinator.classifier.tiers import THRESHOLDS, TIERS
+
+__all__ = ["DOMAINS", "THRESHOLDS", "TIERS", "Classification", "choose", "classify", "classify_text"]
