@@ -13,19 +13,21 @@ import re
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actors.coordinator.classifier.classify import classify_text
 from actors.coordinator.classifier.features import NAMES, measure
 from actors.coordinator.classifier.lexicon import DOMAINS
-from actors.coordinator.classifier.model import pieces
+from actors.coordinator.classifier.model import MOST_DEVIATION, Demand, pieces
 from actors.coordinator.classifier.parameters import FILE, token_key
-from actors.coordinator.classifier.reading import Reading, read
-from actors.coordinator.classifier.tiers import LEVELS, TIERS
+from actors.coordinator.classifier.reading import Reading
+from actors.coordinator.classifier.tiers import HIGHEST, LEVELS, LOWEST, TIERS
+from schemas.task import Tier
 
 Array = NDArray[np.float64]
 
@@ -53,7 +55,7 @@ class Vocabulary:
         self.vectors: Array = np.array([model.embedding[found].mean(0) for found in rows.values()], dtype=float)
         self._rows = {word: place for place, word in enumerate(self.words)}
 
-    @lru_cache(maxsize=None)  # noqa: B019  one vocabulary for the whole run
+    @cache  # noqa: B019  one vocabulary for the whole run
     def of(self, word: str) -> Array:
         found = [word] if word in self._rows else list(pieces(word, self._rows))
         return np.mean([self.vectors[self._rows[each]] for each in found], 0) if found else np.zeros(256)
@@ -62,6 +64,13 @@ class Vocabulary:
 def tokens_of(reading: Reading) -> set[int]:
     singles = {token_key("", word) for word in reading.distinct}
     return singles | {token_key(before or "^", word) for before, word in reading.pairs}
+
+
+def whole(prompt: str) -> Reading:
+    reading = Reading()
+    for _ in reading.follow(prompt):
+        pass
+    return reading
 
 
 class Table:
@@ -73,10 +82,10 @@ class Table:
         self.prompts = [row["prompt"] for row in rows]
         self.labels: Array = np.array([float(row["difficulty"]) for row in rows])
         self.groups = np.array([row.get("group", "") for row in rows])
-        readings = [list(read(prompt))[-1] for prompt in self.prompts]
+        readings = [whole(prompt) for prompt in self.prompts]
         measured = np.array([measure(reading) for reading in readings])
         self.means, self.scales = measured.mean(0), measured.std(0)
-        self.structure = np.clip((measured - self.means) / self.scales, -3, 3)
+        self.structure = np.clip((measured - self.means) / self.scales, -MOST_DEVIATION, MOST_DEVIATION)
         self.meaning = np.array(
             [sum(map(vocabulary.of, r.distinct), np.zeros(256)) / np.sqrt(max(1, len(r.distinct))) for r in readings]
         )
@@ -106,7 +115,8 @@ class Table:
     def dual(self, learned: NDArray[np.int_]) -> Array:
         labels = self.labels[learned]
         system = self.kernel[np.ix_(learned, learned)] + np.eye(len(learned))
-        return np.linalg.solve(system, labels - labels.mean())
+        found: Array = np.linalg.solve(system, labels - labels.mean())
+        return found
 
     def foreseen(self, learned: NDArray[np.int_], asked: NDArray[np.int_]) -> Array:
         return self.labels[learned].mean() + self.kernel[np.ix_(asked, learned)] @ self.dual(learned)
@@ -141,30 +151,41 @@ def calibrated(predictions: Array, labels: Array) -> dict[str, Any]:
     """The label to be expected for a prediction, and for each tier how likely a label is to reach it."""
     slope, offset = np.polyfit(predictions, labels, 1)
     levels = offset + slope * predictions
-    bounds = {tier: logistic(levels, labels >= LEVELS[tier]) for tier in ("moderate", "complex")}
-    # No label reaches the last tier: it is taken to begin as sharply as the one before it, and where it begins.
-    bounds["mega"] = {"centre": LEVELS["mega"], "spread": bounds["complex"]["spread"]}
+    bounds = {"moderate": logistic(levels, reached(labels, "moderate"))}
+    # Few labels reach these: they are taken to begin where they begin, as sharply as the first.
+    for tier in ("complex", "mega"):
+        bounds[tier] = {"centre": LEVELS[tier], "spread": bounds["moderate"]["spread"]}
     return {"slope": round(float(slope), 4), "offset": round(float(offset), 4), "bounds": bounds}
 
 
-def logistic(levels: Array, reached: NDArray[np.bool_]) -> dict[str, float]:
+def reached(labels: Array, tier: Tier) -> Array:
+    """How much of a label lies in a tier or above: a label of 4 stands for levels from 3.5 to 4.5."""
+    return np.clip(labels + 0.5 - LEVELS[tier], 0, 1)
+
+
+def logistic(levels: Array, truth: Array) -> dict[str, float]:
     """Logistic regression on one variable, by Newton's steps."""
     columns, weights = np.stack([np.ones_like(levels), levels], 1), np.zeros(2)
     for _ in range(50):
         likely = 1 / (1 + np.exp(-columns @ weights))
         curve = (columns * (likely * (1 - likely))[:, None]).T @ columns
-        weights += np.linalg.solve(curve, columns.T @ (reached - likely))
+        weights += np.linalg.solve(curve, columns.T @ (truth - likely))
     return {"centre": round(float(-weights[0] / weights[1]), 4), "spread": round(float(1 / weights[1]), 4)}
 
 
-def right(levels: Array, labels: Array, bounds: dict[str, dict[str, float]]) -> tuple[Array, NDArray[np.bool_]]:
-    """How sure each tier is, and whether the label's tier is the one foreseen."""
-    starts = np.array([LEVELS[tier] for tier in TIERS[1:]])
-    tiers, truth = np.searchsorted(starts, levels, "right"), np.searchsorted(starts, labels, "right")
-    reaches = [1 / (1 + np.exp(-(levels - bounds[t]["centre"]) / bounds[t]["spread"])) for t in TIERS[1:]]
-    edges = np.stack([np.ones_like(levels), *reaches, np.zeros_like(levels)], 1)
+def right(levels: Array, labels: Array, bounds: dict[str, dict[str, float]]) -> tuple[Array, Array]:
+    """How sure each tier is, and how much of the label lies in it."""
+    tiers = np.searchsorted([LEVELS[tier] for tier in TIERS[1:]], levels, "right")
+    sure = [1 / (1 + np.exp(-(levels - bounds[t]["centre"]) / bounds[t]["spread"])) for t in TIERS[1:]]
+    truth = [reached(labels, tier) for tier in TIERS[1:]]
     rows = np.arange(len(levels))
-    return np.maximum(0, edges[rows, tiers] - edges[rows, tiers + 1]), tiers == truth
+
+    def within(reaching: list[Array]) -> Array:
+        edges = np.stack([np.ones_like(levels), *reaching, np.zeros_like(levels)], 1)
+        found: Array = np.maximum(0, edges[rows, tiers] - edges[rows, tiers + 1])
+        return found
+
+    return within(sure), within(truth)
 
 
 def calibration_error(sure: Array, correct: Array, bins: int = 10) -> float:
@@ -204,7 +225,8 @@ def fields(vocabulary: Vocabulary) -> dict[str, str]:
 
 
 def unit(vectors: Array) -> Array:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    lengths: Array = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / lengths
 
 
 def document(table: Table, vocabulary: Vocabulary, calibration: dict[str, float]) -> dict[str, Any]:
@@ -256,23 +278,35 @@ def report(table: Table) -> Iterator[str]:
             f"  {group} ({size}): length {spearman(lengths[inside], labels[inside]):.3f}, unseen prompts "
             f"{spearman(mean[inside], labels[inside]):.3f}, unseen group {spearman(alone, labels[inside]):.3f}"
         )
-    errors, shares, accuracy = [], [], []
+    errors, accuracy = [], []
     for seed in range(REPEATS):
         found, folds = unseen(table, seed), np.random.default_rng(seed + 100).permutation(len(labels)) % FOLDS
-        sure, correct = np.zeros(len(labels)), np.zeros(len(labels), dtype=bool)
+        sure, correct = np.zeros(len(labels)), np.zeros(len(labels))
         for fold in range(FOLDS):
             out, within = folds == fold, folds != fold
             fit = calibrated(found[within], labels[within])
             sure[out], correct[out] = right(fit["offset"] + fit["slope"] * found[out], labels[out], fit["bounds"])
         errors.append(calibration_error(sure, correct))
         accuracy.append((float(correct.mean()), float(sure.mean())))
-        levels = np.polyval(np.polyfit(found, labels, 1), found)
-        shares.append([float(np.mean(levels >= LEVELS[tier])) for tier in TIERS[1:]])
     yield f"tiers right {np.mean(accuracy, 0)[0]:.3f}, foreseen {np.mean(accuracy, 0)[1]:.3f}"
     random = np.random.default_rng(0)
-    chance = np.mean([calibration_error(sure, random.random(len(sure)) < sure) for _ in range(200)])
+    chance = np.mean([calibration_error(sure, (random.random(len(sure)) < sure).astype(float)) for _ in range(200)])
     yield f"expected calibration error {np.mean(errors):.3f}; {chance:.3f} by chance alone if it were perfect"
-    yield f"at or above {', '.join(f'{tier} {share:.3f}' for tier, share in zip(TIERS[1:], np.mean(shares, 0)))}"
+
+
+def with_extent(table: Table, predictions: Array) -> Iterator[str]:
+    """What is left once the extent, and all else that the product adds to the fitted level, is added."""
+    slope, offset = np.polyfit(predictions, table.labels, 1)
+    levels: Array = offset + slope * predictions
+    for place, prompt in enumerate(table.prompts):
+        reading = Reading()
+        demand = Demand(reading)
+        for _ in reading.follow(prompt):
+            pass
+        level = LOWEST + (HIGHEST - LOWEST) * classify_text(prompt).difficulty
+        levels[place] += level - demand.level()
+    yield f"unseen prompts, as the product ranks them: {spearman(levels, table.labels):.3f}"
+    yield f"at or above {', '.join(f'{tier} {np.mean(levels >= LEVELS[tier]):.3f}' for tier in TIERS[1:])}"
 
 
 def main() -> None:
@@ -284,11 +318,13 @@ def main() -> None:
     table = Table(asked.labels, vocabulary)
     for line in report(table):
         print(line)
+    predictions: Array = np.mean([unseen(table, seed) for seed in range(REPEATS)], 0)
     if asked.write:
-        predictions = np.mean([unseen(table, seed) for seed in range(REPEATS)], 0)
         written = json.dumps(document(table, vocabulary, calibrated(predictions, table.labels)), indent=1)
         PARAMETERS.write_text(written + "\n", encoding="utf-8")
         print(f"wrote {PARAMETERS.name}, {PARAMETERS.stat().st_size:,} bytes")
+    for line in with_extent(table, predictions):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -245,7 +245,12 @@ class Lives:
         seen = classify(request)
         tier, why = choose(seen, request.tier, BUILT_TIERS)
         agent, because = staff(request, seen.domains, self._catalogue)
-        features: dict[str, Any] = {"difficulty": seen.difficulty, "domains": list(seen.domains), **seen.features}
+        features: dict[str, Any] = {
+            "difficulty": seen.difficulty,
+            "confidence": seen.confidence,
+            "domains": list(seen.domains),
+            **seen.features,
+        }
         choice = self._selector.choose(request, seen.difficulty, seen.domains, agent) if self._selector else None
         if choice is not None:
             because, features["selection"] = (*because, *choice.reasons), choice.compact()

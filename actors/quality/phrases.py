@@ -2,8 +2,10 @@
 
 import re
 
-NUMBERS = {w: n for n, w in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], 1)} | {
-    "a couple of": 2, "fifteen": 15, "twenty": 20, "thirty": 30, "fifty": 50, "a hundred": 100, "single": 1,
+NUMBERS = {
+    "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
+    "eleven": 11, "twelve": 12, "a couple of": 2, "fifteen": 15, "twenty": 20, "thirty": 30, "fifty": 50,
+    "a hundred": 100, "single": 1,
 }  # fmt: skip
 N = r"(?:\d{1,5}(?!st|nd|rd|th)|" + "|".join(NUMBERS) + r")"
 BOUND = (

@@ -105,9 +105,9 @@ def likeness(prompt: str, reading: Reading, embed: Embed) -> Likeness | None:
     texts = texts or [answer[:MAX_TEXT]]
     # The least a model can make of a text is a vector of zeros; that is near nothing.
     vectors = embed([prompt.strip()[: 2 * MAX_TEXT], answer[: 3 * MAX_TEXT], *texts])
-    table = np.asarray(vectors, dtype=np.float64)
+    table = np.nan_to_num(np.asarray(vectors, dtype=np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     lengths = np.linalg.norm(table, axis=1, keepdims=True)
-    table = np.nan_to_num(table / np.where(lengths > 0, lengths, 1.0), nan=0.0, posinf=0.0, neginf=0.0)
+    table = table / np.where(lengths > 0, lengths, 1.0)
     near = np.clip(table @ table[0], -1.0, 1.0)
     parts = near[2:]
     return Likeness(float(near[1]), float(parts.mean()), float(parts.max()))
@@ -118,17 +118,15 @@ def stray(subject: Counter[str], reading: Reading, like: Likeness | None) -> lis
     named = coverage(subject, reading)
     if named is None or named > 0.15 or len(reading.words) < FEWEST_WORDS:
         return []
-    if like is not None and max(like.whole, like.best) > STRANGE:
-        return []
-    return [
-        Finding(
-            "off topic",
-            "relevance",
-            0.6 if like is not None else 0.4,
-            "it shares next to nothing with what was asked",
-            "answer what was asked",
-        )
-    ]
+    severity = 0.4
+    if like is not None:
+        near = max(like.whole, like.best, 0.0)
+        if near >= STRANGE:
+            return []
+        # A story goes far from the sentence that it starts with, and is no stranger to it.
+        severity = round(0.15 + 0.5 * (1 - near / STRANGE), 4)
+    said = "it shares next to nothing with what was asked"
+    return [Finding("off topic", "relevance", severity, said, "answer what was asked")]
 
 
 def subject_of(prompt: str) -> Counter[str]:

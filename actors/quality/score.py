@@ -75,9 +75,9 @@ def examine(
     kept = fulfilments(reading, asked, requirements)
     sources = (prompt, *inputs)
     findings = [
-        *talk.wrong(reading, prompt),
+        *talk.wrong(reading, asked.shown),
         *form.wrong(reading, json_schema, json_asked),
-        *arithmetic.wrong(reading, prompt),
+        *arithmetic.wrong(reading, asked.shown),
         *citation.wrong(reading, sources),
         *language.wrong(reading, asked.shown),
         *repetition.wrong(reading, repetition.repetition_asked(asked.shown)),
@@ -87,7 +87,7 @@ def examine(
         *(one.finding for one in kept if one.finding is not None),
     ]
     checked = (
-        arithmetic.checked(reading, prompt)
+        arithmetic.checked(reading, asked.shown)
         + form.parsed(reading, json_schema, json_asked)
         + citation.cited(reading, sources)
     )

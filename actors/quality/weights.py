@@ -11,7 +11,5 @@ class Weights:
     of: dict[str, float]
 
 
-WITH_EMBEDDINGS = Weights(-0.195, {"coverage": 0.818, "no stranger": 0.717, "no preamble": 0.285, "concrete": 0.371})
-WITHOUT_EMBEDDINGS = Weights(
-    -0.287, {"coverage": 0.774, "no stranger": 0.717, "novelty": 0.235, "no preamble": 0.229, "concrete": 0.449}
-)
+WITH_EMBEDDINGS = Weights(-0.617, {"coverage": 1.205, "no stranger": 0.93, "no preamble": 0.281, "concrete": 0.33})
+WITHOUT_EMBEDDINGS = Weights(-0.453, {"coverage": 0.94, "no stranger": 0.911, "no preamble": 0.281, "concrete": 0.426})

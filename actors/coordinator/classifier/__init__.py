@@ -1,4 +1,4 @@
-"""How hard a task is and what it is about, fitted to labelled prompts; no model is asked and nothing heavy is loaded."""
+"""How hard a task is and what it is about, fitted to labelled prompts; no model is asked, nothing heavy is loaded."""
 
 from actors.coordinator.classifier.choice import choose
 from actors.coordinator.classifier.classify import Classification, classify, classify_text

@@ -2,9 +2,11 @@
 
 import re
 
-from actors.coordinator.classifier.lexicon import IMPERATIVES, LEAD_INS, NUMBERS, UNITS
+from actors.coordinator.classifier.lexicon import IMPERATIVES, LEAD_INS, MAKING, NUMBERS, UNITS
 
-_IMPERATIVES, _LEAD_INS, _UNITS = (frozenset(words.split()) for words in (IMPERATIVES, LEAD_INS, UNITS))
+_IMPERATIVES, _MAKING, _LEAD_INS, _UNITS = (
+    frozenset(words.split()) for words in (IMPERATIVES, MAKING, LEAD_INS, UNITS)
+)
 _MOST_OF_ONE_KIND = 20
 """A hundred slogans are more work than ten, but no harder."""
 
@@ -23,17 +25,27 @@ def words_of(text: str) -> list[str]:
 def things_asked(line: str) -> int:
     item = _ITEM.match(line)
     text = line[item.end() :] if item else line
-    asked, start = 0, 0
+    asked, start, listing = 0, 0, False
     for mark in _SENTENCE.finditer(text):
-        asked += _of_sentence(text[start : mark.start()], question="?" in mark[0] or "\uff1f" in mark[0])
-        start = mark.end()
-    asked += _of_sentence(text[start:], question=False)
+        sentence = text[start : mark.start()]
+        asked += _of_sentence(sentence, "?" in mark[0] or "\uff1f" in mark[0], listing)
+        start, listing = mark.end(), mark[0] == ":" and _makes(sentence)
+    asked += _of_sentence(text[start:], False, listing)
     return max(asked, 1 if item else 0)
 
 
-def _of_sentence(sentence: str, question: bool) -> int:
+def _makes(sentence: str) -> bool:
+    """Whether a list of what to make may follow its colon."""
+    order = next((word for word in words_of(sentence) if word not in _LEAD_INS), "")
+    return order in _MAKING
+
+
+def _of_sentence(sentence: str, question: bool, listing: bool) -> int:
     ordered, asked = False, 0
-    for clause in _CLAUSE.split(sentence):
+    clauses = _CLAUSE.split(sentence)
+    # "Prepare the launch: market research, a plan, texts and a budget" asks for each of them.
+    listing = listing and len(clauses) >= 3
+    for clause in clauses:
         words = words_of(clause)
         body = next((place for place, word in enumerate(words) if word not in _LEAD_INS), len(words))
         rest = words[body:]
@@ -43,6 +55,8 @@ def _of_sentence(sentence: str, question: bool) -> int:
         elif ordered and len(rest) >= 2 and (rest[0] in ("a", "an") or _number(rest[0]) > 1):
             # "Write a slogan, an email and three posts": the order goes for each of them.
             asked += _stated_number(rest)
+        elif listing and rest:
+            asked += 1
     return max(asked, 1 if question and len(words_of(sentence)) >= 2 else 0)
 
 

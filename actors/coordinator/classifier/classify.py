@@ -6,15 +6,18 @@ from dataclasses import dataclass, field
 from actors.coordinator.classifier.extent import Extent
 from actors.coordinator.classifier.fields import touched
 from actors.coordinator.classifier.model import Demand
-from actors.coordinator.classifier.reading import read
+from actors.coordinator.classifier.reading import Reading
 from actors.coordinator.classifier.reasons import reasons
-from actors.coordinator.classifier.tiers import confidence, difficulty_of, tier_of
+from actors.coordinator.classifier.tiers import HIGHEST, LOWEST, confidence, difficulty_of, tier_of
 from schemas.task import Input, TaskRequest, Tier
 
 Feature = int | float | list[str]
 
 _SHOWN = 12
 """So many cues of a kind are kept among the features; the counts are of all."""
+
+_DILUTION = 0.05 * (HIGHEST - LOWEST)
+"""Levels that easier things in the same prompt may take from the hardest."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,15 @@ def classify(request: TaskRequest) -> Classification:
 def classify_text(prompt: str, inputs: Sequence[Input] = ()) -> Classification:
     """Classify a prompt with what comes with it; any text will do, none too.
 
-    One more line that asks for something never lowers the difficulty of a prompt that asks for something: the most
-    demanding of the beginnings counts, and nothing that more text adds to the extent is ever taken away.
+    However many lines that ask for something follow a prompt that asks for something, its difficulty never falls by
+    more than 0.05: the most demanding of the beginnings holds the whole up, and the extent never shrinks.
     """
-    demand, most = Demand(), 0.0
-    for reading in read(prompt):
-        most = max(most, demand.level(reading))
+    reading = Reading()
+    demand, hardest, most = Demand(reading), 0.0, 0.0
+    for _ in reading.follow(prompt):
+        level = demand.level()
+        most = max(level, hardest - _DILUTION)
+        hardest = max(hardest, level)
     terms = reading.terms()
     kinds = sorted({part.kind for part in inputs})
     domains = touched(
@@ -63,6 +69,7 @@ def classify_text(prompt: str, inputs: Sequence[Input] = ()) -> Classification:
     extent = Extent(
         asked=max(1, reading.asked),
         dependencies=len(reading.dependencies),
+        reasoning=len(reading.reasoning),
         constraints=len(reading.constraints),
         domains=len(terms.keys() - {"reasoning"}),
         size=len(prompt.encode("utf-8", "surrogatepass")) + sum(part.size for part in inputs),
@@ -81,5 +88,5 @@ def classify_text(prompt: str, inputs: Sequence[Input] = ()) -> Classification:
         "kinds": [str(kind) for kind in kinds],
         "demand": round(most, 3),
     }
-    why = reasons(reading, demand.pulls(reading), extent, domains, kinds, level, tier)
+    why = reasons(reading, demand.pulls(), extent, domains, kinds, len(inputs), level, tier)
     return Classification(tier, difficulty_of(level), domains, features, tuple(why), round(confidence(level, tier), 4))

@@ -2,6 +2,7 @@
 
 from math import log1p
 
+from actors.coordinator.classifier.lexicon import DOMAINS
 from actors.coordinator.classifier.reading import Reading
 
 NAMES = (
@@ -32,14 +33,14 @@ def measure(reading: Reading) -> tuple[float, ...]:
     """One number for each of `NAMES`, in their order. Counts are logarithms or bounded, shares are fractions."""
     words = reading.words or 1
     cues = reading.cues
-    terms = reading.terms()
+    terms = [len(found) for name, found in cues.items() if name in DOMAINS]
     return (
         log1p(reading.words),
         log1p(max(1, reading.asked)),
         min(4, len(cues.get("dependence cue", ()))),
         min(5, len(cues.get("reasoning cue", ()))),
         min(5, len(cues.get("constraint cue", ()))),
-        log1p(sum(map(len, terms.values()))),
+        log1p(sum(terms)),
         min(4, len(terms)),
         min(2, len(cues.get("closed cue", ()))),
         reading.letters / words,

@@ -108,12 +108,16 @@ contrast convert correct count craft create criticise critique curate debug deci
 derive describe design detail detect determine develop devise diagnose discuss document draft draw edit elaborate
 estimate evaluate examine expand explain explore extend extract fill find fix forecast format formulate generate
 give guess highlight identify illustrate implement improve include infer inspect integrate interpret invent
-investigate justify label list locate make map match measure merge migrate model modify name normalise normalize
+investigate justify label launch list locate make map match measure merge migrate model modify name normalise normalize
 optimise optimize organise organize outline paraphrase parse perform plan plot predict prepare present prioritise
 prioritize produce proofread propose prove provide publish rank rate recommend redesign reduce refactor refine
 rename render rephrase replace report research resolve review revise rewrite run schedule select set show
 simplify simulate sketch solve sort specify split state structure suggest summarise summarize survey tell test
 transform translate trace unscramble update validate verify visualise visualize write
+"""
+MAKING = """
+arrange build compile compose craft create deliver design develop devise draft draw launch make organise organize
+outline plan prepare produce propose publish set write
 """
 LEAD_INS = """
 please then and also finally next first second secondly third thirdly now afterwards lastly so or but both

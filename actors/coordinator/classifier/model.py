@@ -7,10 +7,11 @@ from heapq import nlargest
 from math import sqrt
 
 from actors.coordinator.classifier.features import measure
-from actors.coordinator.classifier.parameters import Weight, fitted, token_key
+from actors.coordinator.classifier.parameters import fitted, token_key
 from actors.coordinator.classifier.reading import Reading
 
-_MOST_DEVIATION = 3.0
+MOST_DEVIATION = 3.0
+"""So many standard deviations from the mean a feature counts at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,54 +25,53 @@ class Pulls:
 class Demand:
     """Follows one reading, and says at any time how demanding what was read so far is."""
 
-    def __init__(self) -> None:
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
         self._meaning = self._wording = 0.0
+        self._worded, self._moved = 0.0, [0.0] * len(fitted().features)
 
-    def level(self, reading: Reading) -> float:
+    def level(self) -> float:
         """The label to be expected, 1 to 5 or a little beyond. Words that were weighed before cost nothing again."""
-        self._take_new(reading)
-        known = fitted()
-        raw = known.intercept + self._worded(reading)
-        for value, weight in zip(measure(reading), known.features, strict=True):
-            raw += weight.value * deviation(value, weight)
-        return known.offset + known.slope * raw
-
-    def _worded(self, reading: Reading) -> float:
-        words = len(reading.distinct)
-        return self._meaning / sqrt(words) + self._wording / sqrt(words + len(reading.pairs)) if words else 0.0
-
-    def pulls(self, reading: Reading) -> Pulls:
-        """What moved the level of all that was read away from that of a prompt like most."""
-        known, slope = fitted(), fitted().slope
-        features = {
-            weight.name: slope * weight.value * deviation(value, weight)
+        self._take_new()
+        reading, known, words = self._reading, fitted(), len(self._reading.distinct)
+        if words:
+            self._worded = self._meaning / sqrt(words) + self._wording / sqrt(words + len(reading.pairs))
+        self._moved = [
+            weight.value * min(MOST_DEVIATION, max(-MOST_DEVIATION, (value - weight.mean) / weight.scale))
             for value, weight in zip(measure(reading), known.features, strict=True)
-        }
-        return Pulls(features, slope * (self._worded(reading) - known.usual_wording))
+        ]
+        return known.offset + known.slope * (known.intercept + self._worded + sum(self._moved))
 
-    def _take_new(self, reading: Reading) -> None:
-        tokens = fitted().tokens
+    def pulls(self) -> Pulls:
+        """What moved the last level away from that of a prompt like most."""
+        known = fitted()
+        features = {weight.name: known.slope * moved for weight, moved in zip(known.features, self._moved, strict=True)}
+        return Pulls(features, known.slope * (self._worded - known.usual_wording))
+
+    def _take_new(self) -> None:
+        reading, tokens = self._reading, fitted().tokens
         for word in reading.new_words:
-            self._meaning += meaning(word)
-            self._wording += tokens.get(token_key("", word), 0.0)
+            meaning, wording = weights(word)
+            self._meaning += meaning
+            self._wording += wording
         for before, word in reading.new_pairs:
             self._wording += tokens.get(token_key(before or "^", word), 0.0)
         reading.new_words.clear()
         reading.new_pairs.clear()
 
 
-def deviation(value: float, weight: Weight) -> float:
-    return min(_MOST_DEVIATION, max(-_MOST_DEVIATION, (value - weight.mean) / weight.scale))
-
-
 @lru_cache(maxsize=16_384)
-def meaning(word: str) -> float:
-    """A word's weight by its embedding; where the vocabulary has it not, the mean of the pieces it is made of."""
-    known = fitted().meanings
-    if word in known:
-        return known[word]
-    found = [known[piece] for piece in pieces(word, known)]
-    return sum(found) / len(found) if found else 0.0
+def weights(word: str) -> tuple[float, float]:
+    """What a word weighs by its embedding, and by itself.
+
+    By its embedding a word outside the vocabulary weighs as much as the pieces that it is made of do on average.
+    """
+    known = fitted()
+    meaning = known.meanings.get(word)
+    if meaning is None:
+        found = [known.meanings[piece] for piece in pieces(word, known.meanings)]
+        meaning = sum(found) / len(found) if found else 0.0
+    return meaning, known.tokens.get(token_key("", word), 0.0)
 
 
 def pieces(word: str, known: Container[str]) -> Iterator[str]:
@@ -90,6 +90,5 @@ def pieces(word: str, known: Container[str]) -> Iterator[str]:
 
 def telling(words: Iterable[str], sign: int) -> list[str]:
     """The three words that speak most for a demanding prompt, or with a sign of -1 for an easy one."""
-    tokens = fitted().tokens
-    told = ((sign * (meaning(word) + tokens.get(token_key("", word), 0.0)), word) for word in words if len(word) > 3)
+    told = ((sign * sum(weights(word)), word) for word in words if len(word) > 3)
     return [word for weight, word in nlargest(3, told) if weight > 0]

@@ -44,7 +44,7 @@ class Parameters:
     usual_wording: float
     """What meanings and tokens together add on average."""
     meanings: dict[str, float]
-    """A weight for each word and piece of a word of an embedding's vocabulary: the embedding in the fitted direction."""
+    """A weight for each word and piece of a word of a vocabulary: its embedding in the direction that was fitted."""
     tokens: dict[int, float]
     """A weight for words and pairs of words, by their keys."""
     fields: dict[str, str]

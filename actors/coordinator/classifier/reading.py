@@ -30,6 +30,8 @@ _CAPITAL = re.compile(r"\b[A-Z]")
 _DIGIT = re.compile(r"\d")
 _FORMULA = re.compile(r"\$|\\[a-z]+|[\^=\u221a\u222b\u2264\u2265\u2211]")
 _CODE = re.compile(r"[{}();<>]|=>|->|\bdef\b|\breturn\b")
+_MARK = re.compile(r"\d|[$\\^=\u221a\u222b\u2264\u2265\u2211{}();<>]|->|\bdef\b|\breturn\b")
+"""Without one of these a line has neither digits nor formulas nor code, and most have none."""
 _FULL_STOP = re.compile(r"(?<![.!?])[.!?]+(?=\s|$)")
 _FENCE = re.compile(r"\s*(?:```|~~~)")
 
@@ -46,7 +48,7 @@ class Reading:
         self.asked = 0
         """Things asked for."""
         self.size = 0
-        """Characters."""
+        """Characters that are no spaces."""
         self.lines = self.words = self.letters = self.long = self.personal = self.capitals = 0
         self.digits = self.formulas = self.code = self.quotes = self.questions = self.sentences = 0
         self.distinct: dict[str, int] = {}
@@ -62,12 +64,13 @@ class Reading:
     def add(self, line: str, asked: int) -> None:
         """Read one more line, which asks for so many things."""
         self.lines += 1
-        self.size += len(line)
+        self.size += len(line) - line.count(" ")
         self.asked += asked
         self.capitals += len(_CAPITAL.findall(line))
-        self.digits += len(_DIGIT.findall(line))
-        self.formulas += len(_FORMULA.findall(line))
-        self.code += len(_CODE.findall(line))
+        if _MARK.search(line):
+            self.digits += len(_DIGIT.findall(line))
+            self.formulas += len(_FORMULA.findall(line))
+            self.code += len(_CODE.findall(line))
         self.quotes += line.count('"') + line.count("\u201c")
         self.questions += line.count("?") + line.count("\uff1f")
         self.sentences += len(_FULL_STOP.findall(line))
@@ -117,25 +120,23 @@ class Reading:
         return self.met("constraint cue")
 
     def terms(self) -> dict[str, list[str]]:
-        """For each domain that is touched, its terms."""
-        return {domain: self.met(domain) for domain in DOMAINS if domain in self.cues}
+        """For each domain that is touched, its terms, as they are written there."""
+        return {name: list(found.values()) for name, found in self.cues.items() if name in DOMAINS}
 
+    def follow(self, text: str) -> Iterator[None]:
+        """Read a text; stops before each further line that asks for something, and at the end.
 
-def read(text: str) -> Iterator[Reading]:
-    """Read a text; yields the reading before each further line that asks for something, and at the end.
-
-    It is one and the same reading, further on each time. Ends of lines that somebody wrote as a backslash and an n
-    are ends of lines. Fenced code asks for nothing.
-    """
-    reading, fenced = Reading(), False
-    for line in text.replace("\\n", "\n").splitlines():
-        if not line or line.isspace():
-            continue
-        fence = _FENCE.match(line) is not None
-        if fence:
-            fenced = not fenced
-        asked = 0 if fenced or fence else things_asked(line)
-        if asked and reading.asked:
-            yield reading
-        reading.add(line, asked)
-    yield reading
+        Ends of lines that somebody wrote as a backslash and an n are ends of lines. Fenced code asks for nothing.
+        """
+        fenced = False
+        for line in text.replace("\\n", "\n").splitlines():
+            if not line or line.isspace():
+                continue
+            fence = _FENCE.match(line) is not None
+            if fence:
+                fenced = not fenced
+            asked = 0 if fenced or fence else things_asked(line)
+            if asked and self.asked:
+                yield
+            self.add(line, asked)
+        yield

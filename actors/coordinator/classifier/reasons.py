@@ -31,6 +31,7 @@ def reasons(
     extent: Extent,
     domains: Sequence[str],
     kinds: Sequence[str],
+    inputs: int,
     level: float,
     tier: Tier,
 ) -> list[str]:
@@ -45,14 +46,17 @@ def reasons(
             (added["dependencies"] + pull.features["dependencies"], f"some of it builds on other parts ({cues})")
         )
     if reading.reasoning:
-        weighed.append((pull.features["reasoning"], f"demands reasoning ({_list(reading.reasoning)})"))
+        weighed.append(
+            (added["reasoning"] + pull.features["reasoning"], f"demands reasoning ({_list(reading.reasoning)})")
+        )
     if domains:
         weighed.append((added["domains"] + pull.features["terms"], f"touches {', '.join(domains)}"))
     if reading.constraints:
         cues = _list(reading.constraints)
         weighed.append((added["constraints"] + pull.features["constraints"], f"sets constraints ({cues})"))
     if kinds:
-        weighed.append((added["kinds"] + added["size"], f"brings inputs ({', '.join(kinds)}), {_size(extent.size)}"))
+        brought = f"brings {_inputs(inputs)} ({', '.join(kinds)}), {_size(extent.size)}"
+        weighed.append((added["kinds"] + added["size"], brought))
     elif added["size"] > _NOTABLE:
         weighed.append((added["size"], f"there is much to read, {_size(extent.size)}"))
     if abs(pull.wording) > _NOTABLE:
@@ -69,6 +73,10 @@ def reasons(
 
 def _asked(count: int) -> str:
     return "asks for one thing" if count == 1 else f"asks for {count} things"
+
+
+def _inputs(count: int) -> str:
+    return "1 input" if count == 1 else f"{count} inputs"
 
 
 def _sum(level: float, tier: Tier) -> str:

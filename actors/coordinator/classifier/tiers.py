@@ -15,7 +15,7 @@ LOWEST, HIGHEST = 1.0, 8.0
 """The levels between which difficulty is 0 and 1."""
 
 LEVELS: dict[Tier, float] = {"simple": LOWEST, "moderate": 4.0, "complex": 5.0, "mega": 7.0}
-"""Where the tiers begin. A label of 4 is moderate and one of 5 complex; beyond the labels only extent leads."""
+"""Where the tiers begin: moderate in the middle of what a label of 4 stands for, complex in that of 5, mega beyond."""
 
 
 def tier_of(level: float) -> Tier:
