@@ -84,7 +84,8 @@ class Table:
         self.groups = np.array([row.get("group", "") for row in rows])
         readings = [whole(prompt) for prompt in self.prompts]
         measured = np.array([measure(reading) for reading in readings])
-        self.means, self.scales = measured.mean(0), measured.std(0)
+        self.means, spreads = measured.mean(0), measured.std(0)
+        self.scales: Array = np.where(spreads > 1e-4, spreads, 1.0)
         self.structure = np.clip((measured - self.means) / self.scales, -MOST_DEVIATION, MOST_DEVIATION)
         self.meaning = np.array(
             [sum(map(vocabulary.of, r.distinct), np.zeros(256)) / np.sqrt(max(1, len(r.distinct))) for r in readings]
@@ -119,7 +120,8 @@ class Table:
         return found
 
     def foreseen(self, learned: NDArray[np.int_], asked: NDArray[np.int_]) -> Array:
-        return self.labels[learned].mean() + self.kernel[np.ix_(asked, learned)] @ self.dual(learned)
+        found: Array = self.labels[learned].mean() + self.kernel[np.ix_(asked, learned)] @ self.dual(learned)
+        return found
 
 
 def ranks(values: Array) -> Array:

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.live import LivePlatform, overlay, running
+from tests.live import LivePlatform, overlay, running, until
 from tests.simulators.openai import Behaviour, OpenAISimulator
 
 # A machine that does other work besides is slow, not wrong.
@@ -32,10 +33,19 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LivePl
 @pytest.fixture
 def sim(simulated: tuple[LivePlatform, OpenAISimulator]) -> Iterator[OpenAISimulator]:
     """The simulated provider, well behaved before and after."""
-    _, simulator = simulated
+    live, simulator = simulated
     simulator.behaviour = Behaviour()
     yield simulator
+    failed = simulator.behaviour.fault is not None
     simulator.behaviour = Behaviour()
+    if failed:  # its breaker may leave it alone for some seconds
+        until(lambda: _serves(live), 60, "the simulated provider in use again")
+
+
+def _serves(live: LivePlatform) -> bool:
+    wait = {"Prefer": "wait=30"}
+    reply = httpx.post(f"{live.url}/api/v1/tasks", json={"prompt": "Are you back?"}, headers=wait, timeout=40)
+    return bool(reply.json()["status"] == "completed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -28,7 +28,7 @@ from tests.live import free_port
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("schemas", "bus", "storage", "actors", "serve", "devskyy")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-DATA = {".yaml", ".sh", ".ini", ".mako", ".typed"}
+DATA = {".yaml", ".json", ".sh", ".ini", ".mako", ".typed"}
 CACHES = shutil.ignore_patterns("__pycache__", "*.pyc")
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 

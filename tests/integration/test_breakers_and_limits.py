@@ -142,13 +142,21 @@ def test_when_all_services_are_at_their_limits_the_error_says_when_to_come_again
     assert 1 <= int(reply.headers["retry-after"]) <= 61
     assert set(reply.json()) == {"error"}
     assert reply.json()["error"]["code"] == "too_busy"
-    with (
-        openai.OpenAI(base_url=f"{provided.live.url}/v1", api_key="any", max_retries=0) as client,
-        pytest.raises(openai.RateLimitError, match="at its limit of 2 requests a minute"),
-    ):
-        client.chat.completions.create(
-            model="agent/queue", messages=[{"role": "user", "content": "Name a bag"}], extra_body={"timeout_s": 5}
-        )
+
+    def refused_by_sdk() -> openai.RateLimitError | None:
+        # Each gateway has a share of the limit, and one of them may still have some of it.
+        with openai.OpenAI(base_url=f"{provided.live.url}/v1", api_key="any", max_retries=0) as client:
+            try:
+                client.chat.completions.create(
+                    model="agent/queue",
+                    messages=[{"role": "user", "content": "Name a bag"}],
+                    extra_body={"timeout_s": 5},
+                )
+            except openai.RateLimitError as error:
+                return error
+        return None
+
+    assert "at its limit of 2 requests a minute" in str(until(refused_by_sdk, 20, "a refusal"))
     assert provided.figures("narrow")["figures"]["requests_left"] == 0
 
 
