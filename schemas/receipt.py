@@ -6,7 +6,7 @@ from pydantic import Field
 
 from schemas.message import Message
 
-Count = Annotated[int, Field(ge=0, lt=2**63)]
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """Of tokens; whatever keeps them, SQL too, has 64 bits for it."""
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
