@@ -12,7 +12,7 @@ from tests.live import LivePlatform, overlay, running, until
 from tests.simulators.openai import Behaviour, OpenAISimulator
 
 # A machine that does other work besides is slow, not wrong.
-settings.register_profile("devskyy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("devskyy", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("devskyy")
 
 
