@@ -10,6 +10,11 @@ from schemas.receipt import Call
 from schemas.task import Input, Turn
 
 
+AgentKind = Literal["agent", "specialist"]
+"""An agent carries tasks and parts of them, and has an actor of its own. A specialist improves what concerns its trade;
+many share an actor, which is started when the first is needed."""
+
+
 class AgentSpec(Strict):
     """An agent as data: one entry of `agents.yaml` or of the overlay."""
 
@@ -20,6 +25,7 @@ class AgentSpec(Strict):
     temperature: float = Field(default=0.4, ge=0, le=2)
     max_tokens: int = Field(default=1024, ge=1)
     capabilities: tuple[str, ...] = ()
+    kind: AgentKind = "agent"
 
 
 class Ask(Message):
@@ -31,6 +37,8 @@ class Ask(Message):
     task_id: str
     step: str
     """Stays the same across retries: the journal answers a repeated step without a second call."""
+    seat: str | None = None
+    """The name that the answer goes under, where the agent sits in several seats of one team; left out: its own."""
     prompt: str
     inputs: tuple[Input, ...] = ()
     history: tuple[Turn, ...] = ()

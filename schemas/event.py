@@ -6,6 +6,7 @@ from pydantic import Field, TypeAdapter
 
 from schemas.message import Message, Moment
 from schemas.task import Shape, Task, TaskRequest, Tier
+from schemas.team import Contribution, Decision, Step
 
 TERMINAL: frozenset[str] = frozenset({"completed", "failed", "cancelled"})
 
@@ -46,6 +47,31 @@ class Claimed(_Event):
     features: dict[str, Any] = {}
 
 
+class Dispatched(_Event):
+    """A phase of a team begins: who is asked what."""
+
+    event: Literal["dispatched"] = "dispatched"
+    epoch: int = Field(ge=1)
+    phase: str
+    steps: tuple[Step, ...]
+
+
+class Answered(_Event):
+    """What came of steps; those that ended while the last event was being written share the next."""
+
+    event: Literal["answered"] = "answered"
+    epoch: int = Field(ge=1)
+    contributions: tuple[Contribution, ...]
+
+
+class Decided(_Event):
+    """The coordinator decided something that a later owner has to keep to."""
+
+    event: Literal["decided"] = "decided"
+    epoch: int = Field(ge=1)
+    decisions: tuple[Decision, ...]
+
+
 class _Ended(_Event):
     epoch: int = Field(ge=0)
     """0 when the task ended before anybody claimed it."""
@@ -65,7 +91,10 @@ class CancelledEvent(_Ended):
     event: Literal["cancelled"] = "cancelled"
 
 
-TaskEvent = Annotated[Accepted | Claimed | Completed | Failed | CancelledEvent, Field(discriminator="event")]
+TaskEvent = Annotated[
+    Accepted | Claimed | Dispatched | Answered | Decided | Completed | Failed | CancelledEvent,
+    Field(discriminator="event"),
+]
 Ended = Completed | Failed | CancelledEvent
 TASK_EVENT: TypeAdapter[TaskEvent] = TypeAdapter(TaskEvent)
 

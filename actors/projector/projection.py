@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 
-from schemas.event import Accepted, Claimed, Ended, TaskEvent
+from schemas.event import Accepted, Answered, Claimed, Decided, Dispatched, Ended, TaskEvent
 from schemas.projection import project
 from storage.tasks import TaskRepository
 
@@ -32,6 +32,8 @@ class TaskProjection:
                 ):
                     history = await self._read(event.tenant, event.task_id)
                     await self._tasks.upsert(event.tenant, project(history), history[-1].seq)
+            case Dispatched() | Answered() | Decided():
+                pass  # a team's talk is read from its events; the row of a task that goes on says nothing of it
             case _:
                 await self._tasks.upsert(event.tenant, event.task, event.seq)
 
