@@ -9,7 +9,6 @@ from schemas.problem import Problem
 from schemas.receipt import Call
 from schemas.task import Input, Turn
 
-
 AgentKind = Literal["agent", "specialist"]
 """An agent carries tasks and parts of them, and has an actor of its own. A specialist improves what concerns its trade;
 many share an actor, which is started when the first is needed."""

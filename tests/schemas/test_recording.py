@@ -227,7 +227,7 @@ def test_a_forgery_that_breaks_a_rule_is_refused_with_the_line() -> None:
         ("latency_ms", "-0.1", "greater than or equal to 0"),
         ("latency_ms", '"inf"', "finite number"),
         ("prompt_tokens", "-1", "greater than or equal to 0"),
-        ("completion_tokens", "9223372036854775808", "less than 9223372036854775808"),
+        ("completion_tokens", "9223372036854775808", "less than or equal to 9223372036854775807"),
     ],
 )
 def test_a_figure_that_no_call_can_have_is_refused_with_the_line(figure: str, value: str, said: str) -> None:
