@@ -25,6 +25,7 @@ from bus.codec import CONTENT_TYPE, decode, decode_as, encode
 from bus.endings import Endings
 from bus.streams import CALLS, COMMANDS, TASKS
 from bus.subjects import TaskCommand, TaskEvents, TaskLogEntry, token
+from schemas.budget import Budget
 from schemas.errors import (
     BusUnavailable,
     DevSkyyError,
@@ -115,9 +116,19 @@ class TaskLog:
     # -- the way in --------------------------------------------------------------------------------------------
 
     async def accept(
-        self, request: TaskRequest, tenant: str, key: str | None = None, task_id: str | None = None
+        self,
+        request: TaskRequest,
+        tenant: str,
+        key: str | None = None,
+        task_id: str | None = None,
+        api_key: str | None = None,
+        key_budget: Budget | None = None,
     ) -> tuple[Task, bool]:
         """Put a task on disk; with a key or id that was used before, return that task.
+
+        Args:
+            key: an idempotency key.
+            api_key: the id of the API key that asks, and in `key_budget` what it may spend in a day.
 
         Returns:
             The task, and whether this call created it.
@@ -145,6 +156,8 @@ class TaskLog:
             body_sha256=fingerprint(request),
             deadline_at=at + timedelta(seconds=request.timeout_s),
             trace=trace.current(),
+            key=api_key,
+            key_budget=key_budget,
         )
         full = await self._full()
         try:
@@ -322,7 +335,15 @@ class TaskLog:
             task = await self.task(tenant, task_id)
             return task if task.ended else await self._ended(tenant, task_id, ending, timeout_s)
 
-    async def perform(self, request: TaskRequest, tenant: str, key: str | None, timeout_s: float) -> Task:
+    async def perform(
+        self,
+        request: TaskRequest,
+        tenant: str,
+        key: str | None,
+        timeout_s: float,
+        api_key: str | None = None,
+        key_budget: Budget | None = None,
+    ) -> Task:
         """Accept a task and wait for its end: as `accept` and `wait`, without reading what was just written.
 
         Raises:
@@ -331,7 +352,7 @@ class TaskLog:
         await self._endings.listen()
         task_id = task_id_of(tenant, key) if key else secrets.token_hex(16)
         with self._endings.expect(tenant, task_id) as ending:
-            task, created = await self.accept(request, tenant, key, task_id)
+            task, created = await self.accept(request, tenant, key, task_id, api_key, key_budget)
             if not created:
                 task = await self.task(tenant, task_id)
             return task if task.ended else await self._ended(tenant, task_id, ending, timeout_s)

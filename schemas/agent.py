@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from schemas.budget import Budget
 from schemas.message import Message, Moment, Strict
 from schemas.problem import Problem
 from schemas.receipt import Call
@@ -51,6 +52,7 @@ class Ask(Message):
     stream: bool = False
     root: str | None = None
     key: str | None = None
+    key_budget: Budget | None = None
     max_cost_usd: float | None = None
     max_total_tokens: int | None = None
     cache_s: float | None = None

@@ -1,5 +1,6 @@
 """Budgets: what may be spent, what a call holds of it, and what is left."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -25,6 +26,13 @@ class Budget(Strict):
             raise ValueError("states no limit; give usd, tokens or both")
         return self
 
+    @classmethod
+    def stricter(cls, *budgets: "Budget | None") -> "Budget | None":
+        """The one that keeps to all of them; none where there is none."""
+        usd = min((each.usd for each in budgets if each is not None and each.usd is not None), default=None)
+        tokens = min((each.tokens for each in budgets if each is not None and each.tokens is not None), default=None)
+        return None if usd is None and tokens is None else cls(usd=usd, tokens=tokens)
+
 
 class Budgets(Strict):
     """The overlay's section `budgets`. Each is for one day in UTC and for the whole platform."""
@@ -33,6 +41,11 @@ class Budgets(Strict):
     services: dict[str, Budget] = {}
     keys: dict[str, Budget] = {}
     """By the API key's id."""
+
+    def with_keys(self, stored: Mapping[str, Budget]) -> "Budgets":
+        """These, and what keys may spend by themselves."""
+        both = {key: Budget.stricter(self.keys.get(key), stored.get(key)) for key in (*self.keys, *stored)}
+        return self.model_copy(update={"keys": {key: budget for key, budget in both.items() if budget is not None}})
 
 
 class Hold(Message):

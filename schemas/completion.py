@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from schemas.budget import Budget
 from schemas.message import Message, Moment
 from schemas.problem import Problem
 from schemas.receipt import Call
@@ -62,6 +63,8 @@ class Complete(Message):
     """The task whose purse pays, where it is another: the root of the tree that `task_id` belongs to."""
     key: str | None = None
     """The API key that asked, where there was one; its budget pays too."""
+    key_budget: Budget | None = None
+    """What that key may spend in a day by itself; the stricter of this and the overlay's holds."""
     max_cost_usd: float | None = Field(default=None, ge=0)
     """What the whole tree of tasks may cost at most; a service whose price is unknown is then passed over."""
     max_total_tokens: int | None = Field(default=None, ge=1)
@@ -110,6 +113,7 @@ class Embed(Message):
     service: str = LOCAL_EMBEDDINGS
     root: str | None = None
     key: str | None = None
+    key_budget: Budget | None = None
     max_cost_usd: float | None = Field(default=None, ge=0)
     max_total_tokens: int | None = Field(default=None, ge=1)
     texts: tuple[str, ...] = Field(min_length=1, max_length=2048)

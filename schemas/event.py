@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from schemas.budget import Budget
 from schemas.message import Message, Moment
 from schemas.task import Shape, Task, TaskRequest, Tier
 from schemas.team import Contribution, Decision, Step
@@ -31,6 +32,10 @@ class Accepted(_Event):
     deadline_at: Moment
     trace: str | None = None
     """W3C `traceparent` of whoever asked."""
+    key: str | None = None
+    """The API key that asked, by its id; none did."""
+    key_budget: Budget | None = None
+    """What that key may spend in a day; it travels with the task, so that gateways need not look it up."""
 
 
 class Claimed(_Event):

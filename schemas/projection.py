@@ -27,6 +27,7 @@ def project(events: Sequence[TaskEvent]) -> Task:
         created_at=first.at,
         deadline_at=first.deadline_at,
         metadata=first.request.metadata,
+        key=first.key,
     )
     for event in events[1:]:
         if isinstance(event, Claimed):

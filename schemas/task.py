@@ -174,6 +174,8 @@ class Task(Message):
     reasons: tuple[str, ...] = ()
     """Why this tier and this agent."""
     metadata: dict[str, Any] = {}
+    key: str | None = None
+    """The API key that asked for it, by its id; null: none did."""
 
     @property
     def ended(self) -> bool:

@@ -76,7 +76,7 @@ def day_of(task: Task) -> date:
 
 
 def _entries(tenant: str, task: Task) -> list[dict[str, Any]]:
-    of_task = {"tenant": tenant, "task_id": task.task_id, "at": task.finished_at or task.created_at}
+    of_task = {"tenant": tenant, "task_id": task.task_id, "at": task.finished_at or task.created_at, "key": task.key}
     return [
         {
             **of_task,

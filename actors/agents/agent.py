@@ -33,6 +33,7 @@ class ModelAgent:
                 stream=ask.stream,
                 root=ask.root,
                 key=ask.key,
+                key_budget=ask.key_budget,
                 max_cost_usd=ask.max_cost_usd,
                 max_total_tokens=ask.max_total_tokens,
                 cache_s=ask.cache_s,

@@ -9,7 +9,7 @@ that is too high; so nobody is refused before having looked again a little later
 import asyncio
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ import structlog
 from actors.gateway.scopes import Limit, is_or_are, limits_of, nano, said
 from bus.purse import PurseStore
 from bus.streams import PURSE_KEEP_S, PURSE_REPEAT_S
-from schemas.budget import NEVER_BEGAN, BudgetRefused, Budgets, Hold, Left, Outcome, Reservation, Unit
+from schemas.budget import NEVER_BEGAN, Budget, BudgetRefused, Budgets, Hold, Left, Outcome, Reservation, Unit
 from schemas.completion import Complete, Embed
 from schemas.errors import BusUnavailable, DevSkyyError
 from schemas.message import now
@@ -163,13 +163,14 @@ class Purse:
         """
         return await self._store.is_open(reservation)
 
-    async def left(self, ask: Complete | None = None) -> tuple[Left, ...]:
-        """Every limit and what it has come to today; with `ask` also its tree's.
+    async def left(self, ask: Complete | None = None, keys: Mapping[str, Budget] | None = None) -> tuple[Left, ...]:
+        """Every limit and what it has come to today; with `ask` also its tree's, with `keys` also those that are
+        stored with these keys.
 
         Raises:
             BusUnavailable: the counters did not answer.
         """
-        limits = limits_of(self._budgets, ask, None, self._clock())
+        limits = limits_of(self._budgets.with_keys(keys or {}), ask, None, self._clock())
         if not limits:
             return ()
         used = await self._store.values([limit.counter for limit in limits])

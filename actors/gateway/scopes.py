@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from bus.subjects import PurseCounter
-from schemas.budget import Budgets, Scope, Unit
+from schemas.budget import Budget, Budgets, Scope, Unit
 from schemas.completion import Complete, Embed
 
 NANO = 10**9
@@ -48,9 +48,12 @@ def limits_of(budgets: Budgets, ask: Complete | Embed | None, service: str | Non
     for name, budget in budgets.services.items():
         if service is None or name == service:
             found += _of("service", day, name, budget.usd, budget.tokens)
-    for name, budget in budgets.keys.items():
-        if service is None or (ask is not None and name == ask.key):
-            found += _of("key", day, name, budget.usd, budget.tokens)
+    keys = budgets.keys if service is None else {}
+    if ask is not None and ask.key is not None:
+        own = Budget.stricter(budgets.keys.get(ask.key), ask.key_budget)
+        keys = keys if own is None else {**keys, ask.key: own}
+    for name, budget in keys.items():
+        found += _of("key", day, name, budget.usd, budget.tokens)
     if ask is not None:
         found += _of("tree", ask.tenant, ask.root or ask.task_id, ask.max_cost_usd, ask.max_total_tokens)
     return found

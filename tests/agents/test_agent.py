@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from actors.agents.agent import ModelAgent
 from schemas.agent import AgentSpec, Answer, Ask
+from schemas.budget import Budget
 from schemas.completion import Complete, Completion, ImagePart
 from schemas.errors import NoService
 from schemas.message import now
@@ -161,3 +162,8 @@ async def test_a_failure_to_reach_the_gateway_is_not_hidden() -> None:
 
     with pytest.raises(NoService):
         await ModelAgent("writing", SPEC, ("one",), unreachable).handle(ask())
+
+
+async def test_the_key_that_asked_and_its_budget_go_with_the_question() -> None:
+    asked, _ = await handle(ask(key="ci-1", key_budget=Budget(usd=2)))
+    assert (asked.key, asked.key_budget) == ("ci-1", Budget(usd=2))

@@ -114,3 +114,9 @@ def test_without_its_first_event_there_is_no_task(events: list[TaskEvent]) -> No
 def test_the_events_that_users_see_are_plain_json() -> None:
     event = accepted()
     assert TASK_EVENT.validate_json(TASK_EVENT.dump_json(event)) == event
+
+
+def test_the_key_that_asked_stays_with_the_task_to_its_end() -> None:
+    events: list[TaskEvent] = [accepted(key="ci-1"), claimed()]
+    events.append(ended(Completed, events, status="completed"))
+    assert [project(events[:n]).key for n in (1, 2, 3)] == ["ci-1"] * 3

@@ -88,6 +88,14 @@ async def test_every_call_of_a_receipt_is_entered_as_it_was(ledger: CallLedger, 
     assert (first["cached"], first["replayed"], first["hedged"], first["overrun"]) == (False,) * 4
     told = {name: second[name] for name in second if name not in ("tenant", "task_id", "number", "at", "day", "key")}
     assert told == doubtful.model_dump(include=set(told))
+    assert (first["key"], second["key"]) == (None, None)
+
+
+async def test_a_call_is_entered_under_the_key_that_asked(ledger: CallLedger, database: Database) -> None:
+    # Given a task that an API key asked for, When it is entered
+    await ledger.record("acme", ended("t1", call(), key="ci-1"))
+    # Then its calls say so
+    assert [entry["key"] for entry in await entries(database)] == ["ci-1"]
 
 
 async def test_entering_again_and_at_once_changes_nothing(
