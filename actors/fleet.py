@@ -30,6 +30,7 @@ _CLASSES = {
     "models": ("actors.models.actor", "ModelsActor"),
     "gateway": ("actors.gateway.actor", "GatewayActor"),
     "agent": ("actors.agents.actor", "AgentActor"),
+    "specialists": ("actors.agents.specialists", "SpecialistsActor"),
     "coordinator": ("actors.coordinator.actor", "CoordinatorActor"),
     "intake": ("actors.intake.actor", "IntakeActor"),
     "projector": ("actors.projector.actor", "ProjectorActor"),
@@ -37,13 +38,16 @@ _CLASSES = {
 
 
 def roster(settings: Settings, catalogue: Catalogue) -> tuple[Post, ...]:
-    """Every actor that a platform of these settings has, slowest to start first."""
+    """Every actor that a platform of these settings has from its start, slowest to start first.
+
+    Hosts of specialists come and go: see `actors.agents.hosting`.
+    """
     return (
         Post("models", "models"),
         Post("projector", "projector"),
         *(Post(f"gateway-{i}", "gateway") for i in range(settings.gateways)),
         *(Post(f"coordinator-{i}", "coordinator") for i in range(settings.coordinators)),
-        *(Post(PREFIX + name, "agent") for name in catalogue.agents),
+        *(Post(PREFIX + name, "agent") for name in catalogue.carriers),
         Post("intake", "intake"),
     )
 
@@ -59,30 +63,7 @@ class Fleet:
         """Create every actor (of one kind) that is not there yet; each starts in a process of its own."""
         for post in self._posts:
             if post.name not in self._handles and kind in (None, post.kind):
-                self._handles[post.name] = self._create(post)
-
-    def _create(self, post: Post) -> Any:
-        import importlib
-
-        import ray
-
-        module, name = _CLASSES[post.kind]
-        actor_class = getattr(importlib.import_module(module), name)
-        return (
-            ray.remote(actor_class)
-            .options(
-                name=post.name,
-                namespace=NAMESPACE,
-                lifetime="detached",
-                get_if_exists=True,
-                # A model call waits, it does not compute: actors share the CPUs that there are.
-                num_cpus=0,
-                resources=post.resources,
-                max_restarts=-1,
-                max_concurrency=64,
-            )
-            .remote(post.name, self._settings.dump())
-        )
+                self._handles[post.name] = create(post, self._settings)
 
     async def ready(self, timeout_s: float) -> list[str]:
         """Wait for every actor to answer; the names of those that did not in time."""
@@ -95,13 +76,40 @@ class Fleet:
 
     async def drain(self, grace_s: float) -> None:
         """Let every actor finish what is under way, then end it."""
-        import ray
+        await asyncio.gather(*(drained(handle, grace_s) for handle in self._handles.values()))
 
-        draining = [asyncio.ensure_future(_drain(h, grace_s)) for h in self._handles.values()]
-        if draining:
-            await asyncio.wait(draining, timeout=grace_s + 2)
-        for handle in self._handles.values():
-            ray.kill(handle, no_restart=True)
+
+def create(post: Post, settings: Settings) -> Any:
+    """The actor's handle. One of that name that lives is left as it is, so that this may be done again."""
+    import importlib
+
+    import ray
+
+    module, name = _CLASSES[post.kind]
+    actor_class = getattr(importlib.import_module(module), name)
+    return (
+        ray.remote(actor_class)
+        .options(
+            name=post.name,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            # A model call waits, it does not compute: actors share the CPUs that there are.
+            num_cpus=0,
+            resources=post.resources,
+            max_restarts=-1,
+            max_concurrency=64,
+        )
+        .remote(post.name, settings.dump())
+    )
+
+
+async def drained(handle: Any, grace_s: float) -> None:
+    """Let an actor finish what is under way, then end it for good."""
+    import ray
+
+    await asyncio.wait([asyncio.ensure_future(_drain(handle, grace_s))], timeout=grace_s + 2)
+    ray.kill(handle, no_restart=True)
 
 
 async def _ready(handle: Any) -> None:

@@ -119,6 +119,13 @@ class AgentAsk(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
+class FleetScale(_Subject):
+    """Ask the fleet for hosts of specialists; answered by the process that starts actors."""
+
+    _parts: ClassVar[tuple[str, ...]] = ("fleet", "scale")
+
+
+@dataclass(frozen=True, slots=True)
 class ModelsComplete(_Subject):
     """Ask the gateway for a completion, as `caller`."""
 

@@ -73,7 +73,8 @@ class Answer(Message):
     problem: Problem | None = None
 
 
-State = Literal["up", "down", "degraded"]
+State = Literal["up", "down", "degraded", "standby"]
+"""Standby: it is started when it is needed."""
 
 
 class AgentStatus(Message):
@@ -81,6 +82,7 @@ class AgentStatus(Message):
 
     name: str
     role: str
+    kind: AgentKind = "agent"
     state: State
     reason: str | None = None
     services: tuple[str, ...] = ()

@@ -35,6 +35,12 @@ class Settings(BaseSettings):
     gateways: int = Field(default=1, ge=1, le=64)
     concurrent_tasks: int = Field(default=2048, ge=1, le=100_000)
     """Tasks that one coordinator carries at a time; the rest wait in the stream."""
+    roles_per_actor: int = Field(default=24, ge=1, le=10_000)
+    """Seats that one host of specialists is meant to carry; 1 gives every seat a process of its own."""
+    specialist_actors: int = Field(default=64, ge=1, le=10_000)
+    """Hosts of specialists at most; beyond that each carries more seats."""
+    specialist_idle_s: float = Field(default=600.0, ge=0, allow_inf_nan=False)
+    """Hosts that nobody has asked anything for as long are stopped; 0: never."""
     stream_bytes: int = Field(default=16 * 1024**3, ge=64 * 1024**2)
     """What the streams may take on disk; the supervisor lowers it to what the embedded broker's disk has room for."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"

@@ -2,14 +2,17 @@
 
 from actors.agents.agent import ModelAgent
 from actors.base import Actor
-from actors.catalogue import load
-from bus.client import Endpoint
+from actors.catalogue import Catalogue, load
+from bus.client import Bus, Endpoint
 from bus.subjects import AgentAsk, ModelsComplete
 from schemas.agent import Ask
 from schemas.completion import Complete, Completion
 
 PREFIX = "agent-"
 """An agent's actor and micro service are called `agent-<agent>`."""
+
+CONCURRENCY = 1024
+"""Steps that one agent does at a time; a model call waits, it does not compute."""
 
 
 class AgentActor(Actor):
@@ -18,12 +21,16 @@ class AgentActor(Actor):
     kind = "agent"
 
     async def begin(self) -> list[Endpoint]:
-        agent = self.name.removeprefix(PREFIX)
-        catalogue = load(self.settings.config)
-        self._agent = ModelAgent(agent, catalogue.agents[agent], catalogue.order_for(agent), self._complete)
-        return [Endpoint("ask", str(AgentAsk(agent)), Ask, self._agent.handle, concurrency=1024)]
+        return [endpoint_for(self.name.removeprefix(PREFIX), "ask", load(self.settings.config), self.bus)]
 
-    async def _complete(self, ask: Complete) -> Completion:
-        return await self.bus.ask(
-            ModelsComplete(ask.agent), ask, Completion, deadline=ask.deadline_at, work=ask.task_id
-        )
+
+def endpoint_for(agent: str, name: str, catalogue: Catalogue, bus: Bus) -> Endpoint:
+    """The agent of that name behind its subject, under an endpoint's `name`."""
+    spec, order, asked = catalogue.agents[agent], catalogue.order_for(agent), ModelsComplete(agent)
+
+    async def complete(ask: Complete) -> Completion:
+        # On the agent's own subject, which its credentials permit, whatever seat it answers for.
+        return await bus.ask(asked, ask, Completion, deadline=ask.deadline_at, work=ask.task_id)
+
+    handle = ModelAgent(agent, spec, order, complete).handle
+    return Endpoint(name, str(AgentAsk(agent)), Ask, handle, concurrency=CONCURRENCY)

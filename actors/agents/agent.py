@@ -18,13 +18,14 @@ class ModelAgent:
 
     async def handle(self, ask: Ask) -> Answer:
         """Do one step. A failure comes back as a problem beside what was spent, never as silence."""
+        seat = ask.seat or self.name
         user = question(ask.prompt, ask.inputs)
         completion = await self._complete(
             Complete(
                 tenant=ask.tenant,
                 task_id=ask.task_id,
                 step=ask.step,
-                agent=self.name,
+                agent=seat,
                 services=ask.services or self._order,
                 messages=(ChatMessage(role="system", content=self._spec.prompt), *conversation(ask.history), user),
                 temperature=self._spec.temperature if ask.temperature is None else ask.temperature,
@@ -43,7 +44,7 @@ class ModelAgent:
         )
         text = completion.text.strip() if completion.text is not None else None
         return Answer(
-            agent=self.name,
+            agent=seat,
             step=ask.step,
             text=text,
             finish_reason=completion.finish_reason,

@@ -1,5 +1,6 @@
-"""The catalogue: services, agents, profiles, routing and budgets: our three files and the user's overlay on top."""
+"""The catalogue: services, agents, profiles, routing and budgets: our four files and the user's overlay on top."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,7 +23,10 @@ from schemas.service import NO_KEY_NEEDED, ServiceSpec
 _ACTORS = Path(__file__).parent.parent
 SERVICES = _ACTORS / "gateway" / "services.yaml"
 AGENTS = _ACTORS / "agents" / "agents.yaml"
+SPECIALISTS = _ACTORS / "agents" / "specialists.yaml"
 SECTIONS = ("services", "agents", "profiles", "routing", "budgets")
+
+_SEAT = re.compile(r"(.+)-\d+")
 
 NOT_ROUTED = "not in routing.services"
 
@@ -44,6 +48,7 @@ class Catalogue:
 
     services: dict[str, ServiceSpec]
     agents: dict[str, AgentSpec]
+    """Agents and specialists."""
     routing: Routing
     own_agents: frozenset[str] = frozenset()
     """Agents whose order of services the overlay states: new ones, and built-in ones that it gives another order."""
@@ -51,6 +56,25 @@ class Catalogue:
     """Kinds of work, and what counts for each."""
     budgets: Budgets = field(default_factory=Budgets)
     """What may be spent in a day; only the overlay limits anything."""
+
+    @property
+    def carriers(self) -> dict[str, AgentSpec]:
+        """Those who carry tasks, and have actors of their own."""
+        return {name: spec for name, spec in self.agents.items() if spec.kind == "agent"}
+
+    @property
+    def specialists(self) -> dict[str, AgentSpec]:
+        """Those who improve what concerns their trade, and share actors."""
+        return {name: spec for name, spec in self.agents.items() if spec.kind == "specialist"}
+
+    def role_of(self, seat: str) -> str:
+        """The agent who sits in a seat, which is called by the agent's name, or by that and a number.
+
+        A name that belongs to nobody is its own role: its agent may have left the overlay since.
+        """
+        if seat not in self.agents and (numbered := _SEAT.fullmatch(seat)) and numbered[1] in self.agents:
+            return numbered[1]
+        return seat
 
     def order_for(self, agent: str | Sequence[str]) -> tuple[str, ...]:
         """The order in which services may serve.
@@ -126,6 +150,9 @@ def load(overlay: Path | None = None) -> Catalogue:
             routing = _routing(layer.routing, routing, services, layer.file)
         if layer is theirs:
             own_agents = frozenset(name for name, fields in layer.agents.items() if "services" in fields)
+    if all(spec.kind != "agent" for spec in agents.values()):
+        assert theirs is not None
+        raise ConfigError(theirs.file, "agents", "all are specialists; one at least must carry tasks (kind: agent)")
     assert routing is not None
     budgets = Budgets() if theirs is None else read_budgets(theirs.budgets, services, theirs.file)
     return Catalogue(services, agents, routing, own_agents, profiles, budgets)
@@ -156,7 +183,7 @@ class _Layer:
 @cache
 def _ours() -> tuple[_Layer, ...]:
     """Our own files, which do not change while a process lives; parsing them takes 50 ms."""
-    return tuple(_Layer.of(file) for file in (SERVICES, AGENTS, PROFILES))
+    return tuple(_Layer.of(file) for file in (SERVICES, AGENTS, SPECIALISTS, PROFILES))
 
 
 def _service(name: str, fields: Mapping[Any, Any], known: Mapping[str, ServiceSpec], file: str) -> ServiceSpec:

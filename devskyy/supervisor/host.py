@@ -1,4 +1,4 @@
-"""The host: the process that is connected to Ray, and starts Serve and the fleet on it.
+"""The host: the process that is connected to Ray, starts Serve and the fleet on it, and more actors when asked.
 
 Run by the supervisor as `python -m devskyy.supervisor.host ADDRESS`, with the settings on standard input. It says on
 standard output, one JSON line each, what it waits for; it ends when Ray ends, and the supervisor starts both anew.
@@ -6,16 +6,25 @@ standard output, one JSON line each, what it waits for; it ends when Ray ends, a
 
 import asyncio
 import json
+import os
 import sys
 import threading
+from collections.abc import Coroutine
 from typing import Any
 
 import structlog
 
+from actors.agents.hosting import Hosting
+from actors.hosts import RayHosts
 from bus import logs
+from bus.client import Bus, Endpoint
+from bus.subjects import FleetScale
+from schemas.fleet import Scale
 from schemas.settings import Settings
 
 DRAIN_S = 5.0
+NAME = "fleet"
+"""Of the micro service that starts actors."""
 
 log = structlog.get_logger()
 
@@ -46,21 +55,38 @@ async def _run(address: str, settings: Settings) -> None:
     _say(waiting="actors")
     while late := await fleet.ready(timeout_s=5):
         _say(waiting="actors: " + ", ".join(late))
+    hosts = RayHosts(settings)
+    hosting = Hosting(hosts, settings.roles_per_actor, settings.specialist_actors, settings.specialist_idle_s)
+    bus = await _answer(hosting, settings)
     _say(ready=True)
     log.info("ready")
-    await stop.wait()
+    ends: list[Coroutine[Any, Any, Any]] = [stop.wait(), bus.closed.wait(), hosting.watch()]
+    await asyncio.wait(map(asyncio.create_task, ends), return_when=asyncio.FIRST_COMPLETED)
+    if not stop.is_set():
+        raise SystemExit("the connection to NATS is gone for good")  # the supervisor starts this process anew
     log.info("draining")
-    await _drain(fleet, settings)
+    await bus.close(grace_s=0)
+    await hosting.close()
+    await _drain(fleet, hosts, settings)
 
 
-async def _drain(fleet: Any, settings: Settings) -> None:
+async def _answer(hosting: Hosting, settings: Settings) -> Bus:
+    """Start hosts of specialists for whoever asks over the bus."""
+    assert settings.nats_url is not None
+    bus = await Bus(settings.nats_url, NAME).connect(patience_s=3600)
+    endpoint = Endpoint("scale", str(FleetScale()), Scale, hosting.scale, concurrency=1024)
+    await bus.serve(NAME, [endpoint], "Starts actors.", {"kind": NAME, "pid": str(os.getpid())})
+    return bus
+
+
+async def _drain(fleet: Any, hosts: Any, settings: Settings) -> None:
     if settings.ray_address is not None:
         # A local Ray is ended whole. On a cluster of the user's own the doors would stay open and lead nowhere.
         try:
             await asyncio.to_thread(_close_doors)
         except Exception:
             log.exception("the Serve application is left on the cluster")
-    await fleet.drain(DRAIN_S)
+    await asyncio.gather(fleet.drain(DRAIN_S), hosts.drain(DRAIN_S))
 
 
 def _close_doors() -> None:

@@ -167,3 +167,13 @@ async def test_a_failure_to_reach_the_gateway_is_not_hidden() -> None:
 async def test_the_key_that_asked_and_its_budget_go_with_the_question() -> None:
     asked, _ = await handle(ask(key="ci-1", key_budget=Budget(usd=2)))
     assert (asked.key, asked.key_budget) == ("ci-1", Budget(usd=2))
+
+
+async def test_in_a_seat_of_a_team_it_asks_and_answers_under_the_seats_name() -> None:
+    asked, answer = await handle(ask(seat="writing-3"))
+    assert (asked.agent, answer.agent) == ("writing-3", "writing-3")
+
+
+async def test_without_a_seat_it_answers_under_its_own_name() -> None:
+    asked, answer = await handle(ask())
+    assert (asked.agent, answer.agent) == ("writing", "writing")

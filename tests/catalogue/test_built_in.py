@@ -118,7 +118,7 @@ def test_the_four_agents_are_good_at_their_trades() -> None:
 
 
 def test_every_agent_asks_its_own_service_first() -> None:
-    first = {agent: load().order_for(agent)[0] for agent in load().agents}
+    first = {agent: load().order_for(agent)[0] for agent in load().carriers}
     assert first == {
         "cerebras-ultra": "cerebras",
         "gemini-flash": "gemini-flash",
@@ -135,7 +135,7 @@ def test_what_the_privacy_agent_sees_stays_in_the_european_union_or_here() -> No
 
 def test_every_capability_of_an_agent_has_a_prior_score_in_all_its_services() -> None:
     catalogue = load()
-    for agent in catalogue.agents.values():
+    for agent in catalogue.carriers.values():
         for service in agent.services:
             assert set(agent.capabilities) <= set(catalogue.services[service].capabilities)
 

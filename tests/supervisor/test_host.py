@@ -15,6 +15,14 @@ class Fleet:
         self._done.append("drained")
 
 
+class Hosts:
+    def __init__(self, done: list[str]) -> None:
+        self._done = done
+
+    async def drain(self, grace_s: float) -> None:
+        self._done.append("drained hosts")
+
+
 @pytest.fixture
 def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was done, in order; Serve only notes what it is to delete."""
@@ -24,7 +32,11 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("address", "expected"), [(None, ["drained"]), ("10.0.0.1:6379", ["deleted devskyy", "drained"])]
+    ("address", "expected"),
+    [
+        (None, ["drained", "drained hosts"]),
+        ("10.0.0.1:6379", ["deleted devskyy", "drained", "drained hosts"]),
+    ],
 )
 async def test_a_cluster_of_the_users_own_keeps_no_application(
     tmp_path: Path, done: list[str], address: str | None, expected: list[str]
@@ -32,7 +44,7 @@ async def test_a_cluster_of_the_users_own_keeps_no_application(
     # Given a platform on a local Ray, which is ended whole, or on a cluster of the user's own
     settings = Settings(home=tmp_path, ray_address=address)
     # When it is drained
-    await host._drain(Fleet(done), settings)
+    await host._drain(Fleet(done), Hosts(done), settings)
     # Then the application is gone from the cluster
     assert done == expected
 
@@ -46,6 +58,6 @@ async def test_actors_are_drained_even_if_serve_does_not_answer(
 
     monkeypatch.setattr(serve, "delete", refused)
     # When the platform is drained
-    await host._drain(Fleet(done), Settings(home=tmp_path, ray_address="10.0.0.1:6379"))
+    await host._drain(Fleet(done), Hosts(done), Settings(home=tmp_path, ray_address="10.0.0.1:6379"))
     # Then its actors had their time
-    assert done == ["drained"]
+    assert done == ["drained", "drained hosts"]
