@@ -8,6 +8,9 @@
     │   ├── TooLarge             over a limit, both named
     │   ├── KeyReused            one idempotency key, two different bodies
     │   └── NotFound
+    ├── NotAuthenticated         no key was sent, or none that may be used
+    ├── NotAllowed               the key may not do this
+    ├── TooManyRequests          the key has used up its requests; says when to come again
     ├── Unavailable              not now; trying again may help
     │   ├── BusUnavailable       NATS or JetStream does not answer
     │   ├── StorageFull          the disk or the stream under the bus is full
@@ -119,6 +122,47 @@ class NotFound(BadInput):
 
     def __str__(self) -> str:
         return f"there is no {self.kind} {self.name!r}"
+
+
+class NotAuthenticated(DevSkyyError):
+    code = "unauthorized"
+    title = "A key is needed"
+    http_status = 401
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class NotAllowed(DevSkyyError):
+    code = "forbidden"
+    title = "This key may not do that"
+    http_status = 403
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class TooManyRequests(DevSkyyError):
+    code = "too_many_requests"
+    title = "This key has used up its requests"
+    http_status = 429
+    retryable = True
+
+    def __init__(self, key: str, rpm: int, retry_after_s: float) -> None:
+        super().__init__(key, rpm, retry_after_s)
+        self.key, self.rpm, self.retry_after_s = key, rpm, retry_after_s
+
+    def __str__(self) -> str:
+        times = f"{self.rpm:,} request{'' if self.rpm == 1 else 's'}"
+        return f"the key {self.key} may make {times} a minute; come again in {self.retry_after_s:.0f} s"
 
 
 class Unavailable(DevSkyyError):

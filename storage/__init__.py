@@ -2,6 +2,7 @@
 
 from storage.calls import CallLedger
 from storage.database import Database
+from storage.keys import KeptKey, KeptKeys, KeyRepository
 from storage.tasks import TaskRepository
 
-__all__ = ["CallLedger", "Database", "TaskRepository"]
+__all__ = ["CallLedger", "Database", "KeptKey", "KeptKeys", "KeyRepository", "TaskRepository"]

@@ -106,3 +106,21 @@ CALLS = Table(
 Tokens and cost are the receipt's: of a call that was `cached` or `replayed` they are not what was spent now. `key` is
 the API key that asked, where there was one.
 """
+
+API_KEYS = Table(
+    "api_keys",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("tenant", String(128), nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("expires_at", Utc),
+    Column("revoked_at", Utc),
+    Column("last_used_at", Utc),
+    Column("usd_per_day", Double),
+    Column("tokens_per_day", BigInteger),
+    Column("rpm", Integer),
+)
+"""One row per key, for ever. `digest` is the secret's SHA-256; `scopes` are words with a space between."""
