@@ -5,6 +5,7 @@ from actors.quality.judge import Judge
 from actors.quality.relevance import Embed
 from actors.quality.requirements import Requirement, extract
 from actors.quality.score import Comparison, assess, assess_task, compare, examine, overall
+from actors.quality.steering import fence, steering
 from actors.quality.vectors import wordllama_embed
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "compare",
     "examine",
     "extract",
+    "fence",
     "overall",
+    "steering",
     "wordllama_embed",
 ]
