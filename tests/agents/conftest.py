@@ -1,0 +1,3 @@
+from tests.broker import broker, bus
+
+__all__ = ["broker", "bus"]
