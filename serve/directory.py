@@ -3,11 +3,14 @@
 import contextlib
 import os
 import time
+from collections import Counter
 from typing import Any
 
 from nats.aio.msg import Msg
 
 from actors.agents.actor import PREFIX
+from actors.agents.hosting import PREFIX as HOST
+from actors.agents.hosting import name_of
 from actors.catalogue import Catalogue, context_of, price_of, supports_images, unavailable_because
 from actors.catalogue.availability import EMBEDDED
 from actors.catalogue.endpoints import provider_of
@@ -15,16 +18,22 @@ from actors.fleet import roster
 from actors.selection import LatestFigures
 from bus.client import Bus
 from bus.codec import decode
-from bus.subjects import GatewayFigures
-from schemas.agent import AgentStatus
-from schemas.errors import BusUnavailable, DecodeError
+from bus.subjects import FleetScale, GatewayFigures
+from schemas.agent import AgentStatus, State
+from schemas.errors import BusUnavailable, DecodeError, DevSkyyError
 from schemas.figures import Figures, ServiceFigures
+from schemas.fleet import Scale, Scaled
 from schemas.health import Check, Health
 from schemas.service import ServiceStatus
 from schemas.settings import Settings
 
 FRESH_S = 0.5
 """Discovery asks every actor; answers this young serve the next caller too."""
+FLEET_S = 1.0
+"""For as long the fleet may take to say how many hosts of specialists there are."""
+
+Found = dict[str, dict[str, Any]]
+"""Statistics of actors by name."""
 
 
 class Directory:
@@ -40,7 +49,8 @@ class Directory:
         }
         self.figures = LatestFigures()
         """How the services are doing, as the gateways say every second."""
-        self._seen: tuple[float, dict[str, dict[str, Any]]] = (float("-inf"), {})
+        self._seen: tuple[float, Found] = (float("-inf"), {})
+        self._counted: tuple[float, Found, int | None] = (float("-inf"), {}, None)
 
     async def listen(self) -> None:
         """Hear from now on what the gateways say."""
@@ -51,15 +61,32 @@ class Directory:
 
         await self._bus.client.subscribe(GatewayFigures.pattern(), cb=on_figures)
 
-    async def actors(self) -> dict[str, dict[str, Any]]:
-        """Statistics of every actor that answers, by name; empty while the bus is away."""
+    async def actors(self) -> Found:
+        """Statistics of every actor that is to be there, as far as it answers; empty while the bus is away."""
         at, found = self._seen
         if time.monotonic() - at > FRESH_S:
-            try:
-                found = await self._bus.discover(self.expected)
-            except BusUnavailable:
-                found = {}
-            self._seen = (time.monotonic(), found)
+            found = await self._look(self.expected)
+        return found
+
+    async def everybody(self) -> tuple[Found, int | None]:
+        """As `actors`, with the hosts of specialists, and how many of those there are; None: nobody can say."""
+        at, found, hosts = self._counted
+        if time.monotonic() - at <= FRESH_S:
+            return found, hosts
+        try:
+            hosts = (await self._bus.request(FleetScale(), Scale(seats=0), Scaled, timeout_s=FLEET_S)).actors
+        except DevSkyyError:
+            hosts = None
+        found = await self._look(self.expected.union(map(name_of, range(hosts or 0))))
+        self._counted = (time.monotonic(), found, hosts)
+        return found, hosts
+
+    async def _look(self, expected: set[str]) -> Found:
+        try:
+            found = await self._bus.discover(expected)
+        except BusUnavailable:
+            found = {}
+        self._seen = (time.monotonic(), found)
         return found
 
     async def health(self) -> Health:
@@ -105,24 +132,28 @@ class Directory:
         return unavailable_because(name, services[name], os.environ, services, down)
 
     async def agents(self) -> tuple[AgentStatus, ...]:
-        found = await self.actors()
-        return tuple(self._agent(name, found) for name in self._catalogue.agents)
+        found, hosts = await self.everybody()
+        return tuple(self._agent(name, found, hosts) for name in self._catalogue.agents)
 
-    def _agent(self, name: str, found: dict[str, dict[str, Any]]) -> AgentStatus:
+    def _agent(self, name: str, found: Found, hosts: int | None) -> AgentStatus:
         spec = self._catalogue.agents[name]
         order = self._catalogue.order_for(name)
         serves = next((s for s in order if self._unavailable(s, "models" in found) is None), None)
-        stats = found.get(PREFIX + name)
-        load = _load(stats)
-        reason = None
-        if stats is None:
-            reason = "does not answer; Ray restarts it"
-        elif serves is None:
-            reason = "none of its services is available"
+        state: State
+        if spec.kind == "specialist":
+            there = [stats for actor, stats in found.items() if actor.startswith(HOST)]
+            endpoint, (state, reason) = name, ("up", None) if there else _no_host(hosts)
+        else:
+            there = [found[PREFIX + name]] if PREFIX + name in found else []
+            endpoint, (state, reason) = "ask", ("up", None) if there else ("down", "does not answer; Ray restarts it")
+        if state in ("up", "standby") and serves is None:
+            state, reason = "degraded", "none of its services is available"
+        load = _load(there, endpoint)
         return AgentStatus(
             name=name,
             role=spec.role,
-            state="down" if stats is None else "up" if serves else "degraded",
+            kind=spec.kind,
+            state=state,
             reason=reason,
             services=order,
             serves_now=serves,
@@ -133,8 +164,18 @@ class Directory:
         )
 
 
-def _load(stats: dict[str, Any] | None) -> dict[str, int]:
-    for endpoint in (stats or {}).get("endpoints") or []:
-        if endpoint["name"] == "ask":
-            return dict(endpoint.get("data") or {})
-    return {}
+def _no_host(hosts: int | None) -> tuple[State, str]:
+    """Why no host of specialists answers, of so many that there are."""
+    if hosts is None:
+        return "down", "the fleet, which starts it, does not answer; the supervisor restarts that"
+    return ("down", "its host does not answer; Ray restarts it") if hosts else ("standby", "starts when it is needed")
+
+
+def _load(actors: list[dict[str, Any]], endpoint: str) -> Counter[str]:
+    """What an endpoint does and has done, over all actors that answer it; empty where none does."""
+    load: Counter[str] = Counter()
+    for stats in actors:
+        for each in stats.get("endpoints") or []:
+            if each["name"] == endpoint:
+                load.update(each.get("data") or {})
+    return load

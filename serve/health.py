@@ -57,4 +57,5 @@ async def services(request: Request) -> Services:
 async def prometheus(request: Request) -> Response:
     """Prometheus text."""
     directory = _directory(request)
-    return Response(metrics.render(directory.expected, await directory.actors()), media_type=metrics.CONTENT_TYPE)
+    found, _ = await directory.everybody()
+    return Response(metrics.render(directory.expected, found), media_type=metrics.CONTENT_TYPE)

@@ -1,5 +1,8 @@
 """The platform itself: start it, stop it, ask how it is and who is there."""
 
+from collections import Counter
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,7 +10,10 @@ import typer
 from devskyy.cli.codes import ExitCode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from devskyy.supervisor.state import PlatformState
+    from schemas.agent import AgentStatus
     from schemas.health import PlatformStatus
     from schemas.settings import Settings
 
@@ -48,7 +54,7 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         render.document(found)
     else:
-        up = [f"{sum(agent.state == 'up' for agent in found.agents)} of {len(found.agents)} agents up"]
+        up = [_how_many_up(kind, of_kind) for kind, of_kind in _by_kind(found.agents)]
         up += [f"{sum(s.state == 'available' for s in found.services)} of {len(found.services)} services available"]
         ours = _asked_for(read_state(settings.home))
         degraded = "degraded: " if ours is not None and ours.phase == "degraded" else ""
@@ -73,10 +79,10 @@ def agents(as_json: AsJson = False) -> None:
         render.document({"agents": [agent.model_dump(mode="json") for agent in found]})
         return
     rows = [
-        (a.name, a.role, a.state, a.serves_now or "nothing", ", ".join(a.services), a.reason)
-        for a in sorted(found, key=lambda agent: agent.name)
+        (a.name, a.kind, a.role, a.state, a.serves_now or "nothing", ", ".join(a.services), a.reason)
+        for a in sorted(found, key=lambda agent: (agent.kind, agent.name))
     ]
-    render.table(("Agent", "Role", "State", "Serves now", "Order", "Why"), rows, "no agents")
+    render.table(("Agent", "Kind", "Role", "State", "Serves now", "Order", "Why"), rows, "no agents")
 
 
 def nats_url(as_json: AsJson = False) -> None:
@@ -157,6 +163,16 @@ def platform_status(settings: "Settings") -> "PlatformStatus":
         failing = [f"{check.name}: {check.detail or 'not ok'}" for check in health.checks if not check.ok]
         found = found.model_copy(update={"reason": f"not ready: {'; '.join(failing) or 'no check says why'}{recorded}"})
     return found
+
+
+def _by_kind(agents: "Iterable[AgentStatus]") -> "Iterator[tuple[str, Iterator[AgentStatus]]]":
+    return groupby(sorted(agents, key=attrgetter("kind")), attrgetter("kind"))
+
+
+def _how_many_up(kind: str, agents: "Iterable[AgentStatus]") -> str:
+    states = Counter(agent.state for agent in agents)
+    waiting = f", {states['standby']} on standby" if states["standby"] else ""
+    return f"{states['up']} of {states.total()} {kind}s up{waiting}"
 
 
 def _asked_for(state: "PlatformState | None") -> "PlatformState | None":

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from devskyy.supervisor.state import write_state
+from schemas.agent import AgentStatus
 from schemas.errors import StartError
 from schemas.health import Check, Health, PlatformStatus
 from schemas.settings import Settings
@@ -51,6 +52,22 @@ def test_status_tells_all_of_a_running_platform_but_its_secrets(
     assert handed.document["ray_dashboard"] == "http://127.0.0.1:8265"
     assert [agent["name"] for agent in handed.document["agents"]] == ["writing", "code"]
     assert "hidden" not in shown.out + handed.out
+
+
+def test_specialists_that_nobody_needed_yet_are_told_as_waiting_and_not_as_up(
+    devskyy: Command, platform: PlatformSimulator
+) -> None:
+    # Given a platform with specialists whose hosts are not started
+    waits = AgentStatus(
+        name="copy-editor", kind="specialist", role="Copy editor", state="standby", reason="starts when it is needed"
+    )
+    platform.agents = (*platform.agents, waits, waits.model_copy(update={"name": "fact-checker"}))
+    # When status and agents are shown
+    status, agents = devskyy("status"), devskyy("agents")
+    # Then they are counted and listed for themselves
+    assert "1 of 2 agents up, 0 of 2 specialists up, 2 on standby" in " ".join(status.out.split())
+    assert "starts when it is needed" in agents.out
+    assert [a["kind"] for a in devskyy("agents", "--json").document["agents"]] == 2 * ["agent"] + 2 * ["specialist"]
 
 
 def test_status_of_a_platform_that_is_not_ready_names_what_is_missing(

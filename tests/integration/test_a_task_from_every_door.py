@@ -160,8 +160,11 @@ def test_status_agents_services_and_tasks_tell_what_is_there(platform: LivePlatf
     assert status["ready"] is True
     assert status["http"] == platform.url
     assert status["ray_dashboard"].startswith("http://127.0.0.1:")
-    assert {a["name"] for a in status["agents"]} == {"cerebras-ultra", "gemini-flash", "groq-lightning", "scaleway-eu"}
-    assert {a["state"] for a in status["agents"]} == {"up"}
+    agents = {a["name"]: a["state"] for a in status["agents"] if a["kind"] == "agent"}
+    assert agents == dict.fromkeys(("cerebras-ultra", "gemini-flash", "groq-lightning", "scaleway-eu"), "up")
+    specialists = [a["state"] for a in status["agents"] if a["kind"] == "specialist"]
+    assert len(specialists) == 24
+    assert set(specialists) <= {"up", "standby"}
     services = {s["name"]: s for s in status["services"]}
     assert services["local"]["state"] == "available"
     assert services["groq"]["state"] == "unavailable"

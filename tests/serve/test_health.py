@@ -1,6 +1,6 @@
 """The doors that tell how the platform is, and what every door has in common: problems and a description."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -9,6 +9,8 @@ from fastapi import FastAPI
 
 from actors.catalogue import load
 from bus.client import Bus, Endpoint
+from bus.subjects import FleetScale
+from schemas.fleet import Scale, Scaled
 from schemas.message import Message
 from serve import directory
 from tests.broker import Broker
@@ -99,6 +101,77 @@ async def test_agents_that_answer_say_who_serves_them_and_what_they_did(
     agent = next(agent for agent in agents if agent["name"] == "cerebras-ultra")
     assert (agent["state"], agent["serves_now"], agent["reason"]) == ("up", "local", None)
     assert (agent["requests"], agent["errors"], agent["in_flight"]) == (0, 0, 0)
+
+
+def specialists(agents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [agent for agent in agents if agent["kind"] == "specialist"]
+
+
+@pytest.fixture
+async def scaled(broker: Broker, fleet: dict[str, Bus]) -> AsyncIterator[Callable[[int], None]]:
+    """The process that starts actors: says that there are so many hosts of specialists, none at first."""
+    there = 0
+
+    def hosts(count: int) -> None:
+        nonlocal there
+        there = count
+
+    async def scale(ask: Scale) -> Scaled:
+        assert ask.seats == 0  # whoever only looks starts nothing
+        return Scaled(actors=there, started=0)
+
+    bus = await broker.connect("fleet")
+    await bus.serve("fleet", [Endpoint("scale", str(FleetScale()), Scale, scale)], "", {})
+    yield hosts
+    await bus.close(grace_s=0.1)
+
+
+async def test_specialists_that_nobody_needed_yet_are_on_standby_and_the_platform_is_ready(
+    http: httpx.AsyncClient, scaled: Callable[[int], None]
+) -> None:
+    listed = specialists((await http.get("/api/v1/agents")).json()["agents"])
+    assert {agent["name"] for agent in listed} == set(load().specialists)
+    assert {(agent["state"], agent["reason"]) for agent in listed} == {("standby", "starts when it is needed")}
+    assert {agent["requests"] for agent in listed} == {None}
+    assert (await http.get("/health/ready")).status_code == 200
+
+
+async def test_specialists_are_up_while_their_hosts_are_and_tell_what_all_of_them_did(
+    http: httpx.AsyncClient, scaled: Callable[[int], None], broker: Broker
+) -> None:
+    # Given two hosts, of which both have answered for some
+    hosts = [await broker.connect(name) for name in ("specialists-0", "specialists-1")]
+    for bus in hosts:
+        endpoints = [Endpoint(name, f"test.{bus.name}.{name}", Nothing, echo) for name in load().specialists]
+        await bus.serve(bus.name, endpoints, "", {})
+        await hosts[0].request(f"test.{bus.name}.copy-editor", Nothing(), Nothing, timeout_s=5)
+    scaled(2)
+    # When they are listed
+    listed = {agent["name"]: agent for agent in specialists((await http.get("/api/v1/agents")).json()["agents"])}
+    # Then all are up, and what they did is summed up
+    assert {agent["state"] for agent in listed.values()} == {"up"}
+    assert (listed["copy-editor"]["requests"], listed["merchandiser"]["requests"]) == (2, 0)
+    for bus in hosts:
+        await bus.close(grace_s=0.1)
+
+
+async def test_specialists_whose_host_does_not_answer_are_down(
+    http: httpx.AsyncClient, scaled: Callable[[int], None]
+) -> None:
+    scaled(1)
+    listed = specialists((await http.get("/api/v1/agents")).json()["agents"])
+    assert {(a["state"], a["reason"]) for a in listed} == {("down", "its host does not answer; Ray restarts it")}
+    assert (await http.get("/health/ready")).status_code == 200
+
+
+async def test_a_specialist_that_no_service_can_serve_is_not_said_to_wait(
+    http: httpx.AsyncClient, scaled: Callable[[int], None], fleet: dict[str, Bus]
+) -> None:
+    # Given that the embedded model, the only one without a key, is away
+    await fleet.pop("models").close(grace_s=0.1)
+    listed = specialists((await http.get("/api/v1/agents")).json()["agents"])
+    reasons = {(agent["state"], agent["reason"]) for agent in listed}
+    assert reasons == {("degraded", "none of its services is available")}
 
 
 async def test_services_say_what_they_cost_and_why_they_are_unavailable(
