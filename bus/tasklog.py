@@ -39,7 +39,7 @@ from schemas.errors import (
 from schemas.event import TASK_EVENT, TERMINAL, Accepted, Command, Ended, TaskEvent
 from schemas.message import now
 from schemas.projection import project
-from schemas.task import BUILT_TIERS, MAX_INPUT_BYTES, MAX_PROMPT_BYTES, Task, TaskRequest
+from schemas.task import MAX_INPUT_BYTES, MAX_PROMPT_BYTES, Task, TaskRequest
 
 WRONG_LAST_SEQUENCE = 10071
 NO_ROOM = {10023, 10028, 10047, 10077}
@@ -89,12 +89,7 @@ def check(request: TaskRequest) -> None:
 
     Raises:
         TooLarge: the prompt is over 256 KiB, or the inputs together are over 20 MB.
-        InvalidRequest: it names a tier or a team that is not built.
     """
-    if request.tier is not None and request.tier not in BUILT_TIERS:
-        raise InvalidRequest("tier", f"{request.tier!r} is not built yet; there is {', '.join(BUILT_TIERS)}")
-    if BUILT_TIERS == ("simple",) and request.agents not in (None, 1):
-        raise InvalidRequest("agents", "the only shape that is built yet, direct, has one agent")
     prompt = len(request.prompt.encode())
     if prompt > MAX_PROMPT_BYTES:
         raise TooLarge("the prompt", prompt, MAX_PROMPT_BYTES)

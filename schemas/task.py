@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from schemas.message import Message, Moment, PlainMap, Strict, Text
 from schemas.problem import Problem
@@ -23,8 +23,15 @@ SHAPE_OF: dict[Tier, Shape] = {
     "complex": "coordinated",
     "mega": "hierarchical",
 }
-BUILT_TIERS: tuple[Tier, ...] = ("simple",)
-"""The tiers whose shape this version can run; a request for another is refused by name."""
+TIERS: tuple[Tier, ...] = ("simple", "moderate", "complex", "mega")
+"""From the smallest team to the largest."""
+TEAM_SIZES: dict[Tier, tuple[int, int]] = {
+    "simple": (1, 1),
+    "moderate": (2, 64),
+    "complex": (2, 12),
+    "mega": (6, 10_000),
+}
+"""The fewest and the most agents that a team of each tier may have. In a coordinated one everybody reads everybody."""
 
 MAX_PROMPT_BYTES = 256 * 1024
 MAX_INPUT_BYTES = 20 * 1000 * 1000
@@ -140,6 +147,25 @@ class TaskRequest(Strict):
         if self.agent is not None and self.service is not None:
             raise ValueError("give agent or service, not both")
         return self
+
+    @field_validator("agents")
+    @classmethod
+    def _possible_size(cls, agents: int | None, info: ValidationInfo) -> int | None:
+        tier: Tier | None = info.data.get("tier")
+        if agents is not None and tier is not None:
+            fewest, most = TEAM_SIZES[tier]
+            if not fewest <= agents <= most:
+                size = "1 agent" if most == 1 else f"{fewest} to {most:,} agents"
+                raise ValueError(f"a team of tier {tier!r} has {size}")
+        return agents
+
+    @field_validator("agent", "service")
+    @classmethod
+    def _answers_alone(cls, name: str | None, info: ValidationInfo) -> str | None:
+        team = info.data.get("tier") not in (None, "simple") or info.data.get("agents") not in (None, 1)
+        if name is not None and team:
+            raise ValueError("whoever is named answers alone; leave out tier and agents, or the name")
+        return name
 
 
 class Links(Message):

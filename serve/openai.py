@@ -15,9 +15,9 @@ from bus.tasklog import TaskLog
 from schemas.errors import DevSkyyError, InvalidRequest, NotFound
 from schemas.message import Message
 from schemas.problem import Problem, field_errors
-from schemas.settings import DEFAULT_TENANT
-from schemas.task import BUILT_TIERS, DEFAULT_TIMEOUT_S, Input, Task, TaskRequest, Turn
+from schemas.task import DEFAULT_TIMEOUT_S, TIERS, Input, Task, TaskRequest, Turn
 from serve import problems
+from serve.caller import caller
 from serve.problems import documented_as_openai
 
 AUTO = "devskyy-auto"
@@ -164,9 +164,9 @@ def _target(model: str, catalogue: Catalogue) -> dict[str, Any]:
     """The fields of a task request that a model's name stands for."""
     if model == AUTO:
         return {}
-    if model.startswith(TIER) and model.removeprefix(TIER) in BUILT_TIERS:
+    if model.startswith(TIER) and model.removeprefix(TIER) in TIERS:
         return {"tier": model.removeprefix(TIER)}
-    if model.startswith(AGENT) and model.removeprefix(AGENT) in catalogue.agents:
+    if model.startswith(AGENT) and model.removeprefix(AGENT) in catalogue.carriers:
         return {"agent": model.removeprefix(AGENT)}
     service = catalogue.services.get(model.removeprefix(SERVICE))
     if service is not None and service.kind == "chat":
@@ -267,7 +267,8 @@ async def chat_completions(
     catalogue: Catalogue = request.app.state.catalogue
     wanted = task_of(chat, catalogue)
     staff(wanted, (), catalogue)
-    task = await tasks.perform(wanted, DEFAULT_TENANT, idempotency_key, wanted.timeout_s + 10)
+    who = caller(request)
+    task = await tasks.perform(wanted, who.tenant, idempotency_key, wanted.timeout_s + 10, who.key, who.budget)
     headers = {"Devskyy-Task": task.task_id}
     if task.receipt is not None and task.receipt.cost_usd is not None:
         headers["Devskyy-Cost-Usd"] = f"{task.receipt.cost_usd:.9f}"
@@ -325,7 +326,7 @@ def completion(task: Task, model: str) -> dict[str, Any]:
 async def models(request: Request) -> dict[str, Any]:
     """The names that `model` may have."""
     catalogue: Catalogue = request.app.state.catalogue
-    names = [AUTO, *(TIER + tier for tier in BUILT_TIERS), *(AGENT + name for name in catalogue.agents)]
+    names = [AUTO, *(TIER + tier for tier in TIERS), *(AGENT + name for name in catalogue.carriers)]
     names += [SERVICE + name for name, spec in catalogue.services.items() if spec.kind == "chat"]
     created = int(time.time())
     return {

@@ -18,18 +18,21 @@ from bus.codec import decode
 from bus.consumer import Puller
 from bus.journal import Journal
 from bus.streams import COORDINATORS
-from bus.subjects import AgentAsk, GatewayFigures, ModelsComplete, TaskCommand
+from bus.subjects import AgentAsk, FleetScale, GatewayFigures, ModelsComplete, TaskCommand
 from bus.tasklog import TaskLog
 from schemas.agent import Answer, Ask
 from schemas.completion import Complete, Completion
 from schemas.errors import BusUnavailable, DecodeError
 from schemas.event import Accepted, Command
 from schemas.figures import Figures
+from schemas.fleet import Scale, Scaled
 from schemas.message import now
 
 log = structlog.get_logger()
 
 MAX_DELIVERIES = 20
+HOSTS_S = 60.0
+"""How long the hosts of specialists may take to start."""
 WAITING = 1024
 """Tasks taken from the stream beyond those that are carried, so that a deadline or a cancel reaches them in time."""
 
@@ -56,6 +59,7 @@ class CoordinatorActor(Actor):
             limit=self.settings.concurrent_tasks,
             hears_since=lambda: max(subscribed_at, self.bus.connected_at),
             selector=Selector(catalogue, os.environ, self._figures.now),
+            hosts=self._host,
         )
         self._puller = Puller(
             self.bus,
@@ -83,6 +87,9 @@ class CoordinatorActor(Actor):
     async def _complete(self, ask: Complete) -> Completion:
         caller = ModelsComplete(ask.agent)
         return await self.bus.ask(caller, ask, Completion, deadline=ask.deadline_at, work=ask.task_id)
+
+    async def _host(self, seats: int) -> None:
+        await self.bus.request(FleetScale(), Scale(seats=seats), Scaled, timeout_s=HOSTS_S)
 
     async def _on_accepted(self, msg: Msg) -> None:
         accepted = await self._accepted(msg)

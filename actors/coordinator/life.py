@@ -6,14 +6,19 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
-from actors.catalogue import Catalogue, cost_usd, price_of
-from actors.coordinator.classifier import choose, classify
+from actors.catalogue import Catalogue
+from actors.coordinator.assessor import Assessor
+from actors.coordinator.bounds import Bounds, most_calls
+from actors.coordinator.conduct import Result, conduct
 from actors.coordinator.direct import Asks, Completes, Work, direct
-from actors.coordinator.staffing import staff
+from actors.coordinator.plan import Plan, Planner
+from actors.coordinator.receipts import receipt, team_receipt
+from actors.coordinator.run import Hosts, Run
+from actors.coordinator.story import Story
 from actors.selection import Selector
 from bus.journal import Spending
 from bus.tasklog import Logged, OwnedTask, TaskLog
@@ -27,13 +32,23 @@ from schemas.errors import (
     NotFound,
     Unavailable,
 )
-from schemas.event import TERMINAL, Accepted, CancelledEvent, Claimed, Command, Completed, Failed, TaskEvent
+from schemas.event import (
+    TERMINAL,
+    Accepted,
+    CancelledEvent,
+    Claimed,
+    Command,
+    Completed,
+    Dispatched,
+    Failed,
+    TaskEvent,
+)
 from schemas.message import now
 from schemas.problem import Problem
 from schemas.projection import project
 from schemas.quality import Quality, unmeasured
-from schemas.receipt import Call, Receipt
-from schemas.task import BUILT_TIERS, SHAPE_OF, TaskRequest, Tier
+from schemas.receipt import Call
+from schemas.task import SHAPE_OF, TaskRequest, Tier
 
 log = structlog.get_logger()
 
@@ -45,10 +60,26 @@ APPEAR_S = 0.3
 """How long a call that was asked for just before its task was stopped may take to enter the journal."""
 SETTLE_S = 3.0
 """How long a stopped task waits for its calls to say what they spent."""
+STOP_S = 2.0
+"""How long work that was stopped may take to let go."""
+
+R = TypeVar("R")
 
 
 class Calls(Protocol):
     async def spending_of(self, tenant: str, task_id: str) -> Spending: ...
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What a task's work came to."""
+
+    text: str | None
+    finish_reason: str | None
+    quality: Quality
+    tier: Tier
+    story: Story | None = None
+    """Of a team."""
 
 
 @dataclass
@@ -67,6 +98,10 @@ class _Running:
             self.work.cancel()
 
 
+async def unhosted(seats: int) -> None:
+    """Specialists are there already, or nobody knows."""
+
+
 class Lives:
     """The tasks of one coordinator. `run` carries one; `command` reaches those under way."""
 
@@ -82,6 +117,8 @@ class Lives:
         limit: int = 256,
         hears_since: Callable[[], datetime] = now,
         selector: Selector | None = None,
+        assessor: Assessor | None = None,
+        hosts: Hosts = unhosted,
     ) -> None:
         """
         Args:
@@ -89,8 +126,10 @@ class Lives:
             hears_since: the moment since which `command` has been told of every command. For a task that was accepted
                 after it, the stream of commands need not be asked.
             selector: left out: services are tried in the order that is stated.
+            hosts: sees that specialists can be asked.
         """
-        self._hears_since, self._selector = hears_since, selector
+        self._hears_since, self._hosts = hears_since, hosts
+        self._planner, self._assessor = Planner(catalogue, selector), assessor or Assessor()
         self._owner, self._tasks, self._catalogue = owner, tasks, catalogue
         self._ask, self._abort, self._journal, self._complete = ask, abort, journal, complete
         self._running: dict[tuple[str, str], _Running] = {}
@@ -205,12 +244,16 @@ class Lives:
     async def _carry(self, owned: OwnedTask, running: _Running, delivery: int) -> None:
         request = owned.accepted.request
         try:
-            claimed, services = self._plan(owned, request, delivery)
+            plan = self._plan(owned, request)
         except BadInput as refused:
             await self._end(owned, delivery, refused, await self._spent(owned), None)
             return
-        await owned.append(claimed)
-        work = Work(owned.accepted, request, claimed.agents, services)
+        await owned.append(self._claimed(owned, delivery, plan))
+        if not plan.alone or (request.min_quality is not None and request.service is None):
+            await self._carry_team(owned, running, delivery, plan)
+            return
+        services = plan.services.get(plan.agents[0], ())
+        work = Work(owned.accepted, request, plan.agents, services)
         outcome: Answer | DevSkyyError = Cancelled("the task", running.reason)
         asked = not running.cancelled.is_set()
         if asked:  # cancelled before it was claimed: nobody is asked any more
@@ -219,72 +262,83 @@ class Lives:
         if isinstance(outcome, Answer) and outcome.problem is None:
             # An earlier owner may have asked otherwise, before a change of the configuration: the journal knows all.
             calls = outcome.calls if delivery == 1 else await self._spent(owned)
-            await self._end(owned, delivery, None, calls, outcome)
+            quality = await self._quality(request, outcome.text)
+            answered = Answered(outcome.text, outcome.finish_reason, quality, plan.tier)
+            await self._end(owned, delivery, None, calls, answered)
             return
-        error: DevSkyyError
-        if isinstance(outcome, DevSkyyError):
-            await self._abort(owned.accepted.task_id)
-            error = outcome
-        else:
+        if not isinstance(outcome, DevSkyyError):
             assert outcome.problem is not None
-            error = outcome.problem.error()
+            await self._fail(owned, running, delivery, outcome.problem.error(), asked=False)
+            return
+        await self._abort(owned.accepted.task_id)
+        await self._fail(owned, running, delivery, outcome, asked=asked)
+
+    async def _carry_team(self, owned: OwnedTask, running: _Running, delivery: int, plan: Plan) -> None:
+        accepted, request = owned.accepted, owned.accepted.request
+        team, whole = self._planner.team(plan), self._planner.whole(plan, request)
+        story = Story(owned, delivery)
+        run = Run(
+            accepted,
+            story,
+            self._catalogue,
+            self._ask,
+            self._assessor,
+            # What a dearer shape may take counts from the start: it may be stepped up to.
+            Bounds(most_calls(plan.tier if request.tier else "mega", plan.size)),
+            self._hosts,
+            plan.services,
+        )
+        outcome: Result | DevSkyyError = Cancelled("the task", running.reason)
+        asked = not running.cancelled.is_set()
+        if asked:
+            shape = conduct(run, whole, team, plan.tier, fixed=request.tier is not None)
+            outcome = await self._within(accepted.deadline_at, running, shape, request.timeout_s)
+            await story.close()
+        if isinstance(outcome, Fenced | Unavailable):
+            raise outcome  # the story could not be written: a newer owner, or a later delivery, goes on from there
+        if isinstance(outcome, DevSkyyError):
+            await self._abort(accepted.task_id)
+            await self._fail(owned, running, delivery, outcome, asked=asked)
+            return
+        found = outcome.outcome
+        answered = Answered(found.text, found.finish_reason, outcome.quality, outcome.tier, story)
+        await self._end(owned, delivery, None, await self._spent(owned), answered)
+
+    async def _fail(
+        self, owned: OwnedTask, running: _Running, delivery: int, error: DevSkyyError, *, asked: bool
+    ) -> None:
         if running.cancelled.is_set():
             error = Cancelled("the task", running.reason)
         elif error.code == Cancelled.code:
             raise Unavailable(f"the work was stopped though nobody cancelled the task: {error}")
-        await self._end(
-            owned, delivery, error, await self._spent(owned, asked and isinstance(outcome, DevSkyyError)), None
-        )
+        await self._end(owned, delivery, error, await self._spent(owned, asked), None)
 
-    def _plan(self, owned: OwnedTask, request: TaskRequest, delivery: int) -> tuple[Claimed, tuple[str, ...]]:
-        """The plan as an event, and the order in which services may serve; empty: as it is stated."""
-        if request.service is not None:
-            # Nothing is left to choose, so nobody need look at the prompt: a tenth of what a task costs here.
-            agent, because = staff(request, (), self._catalogue)
-            return self._claimed(owned, delivery, request.tier or "simple", (agent,), because, {}), ()
-        seen = classify(request)
-        tier, why = choose(seen, request.tier, BUILT_TIERS)
-        agent, because = staff(request, seen.domains, self._catalogue)
-        features: dict[str, Any] = {
-            "difficulty": seen.difficulty,
-            "confidence": seen.confidence,
-            "domains": list(seen.domains),
-            **seen.features,
-        }
-        choice = self._selector.choose(request, seen.difficulty, seen.domains, agent) if self._selector else None
-        if choice is not None:
-            because, features["selection"] = (*because, *choice.reasons), choice.compact()
-        claimed = self._claimed(owned, delivery, tier, (agent,), (*why, *because), features)
-        return claimed, choice.order if choice is not None else ()
+    def _plan(self, owned: OwnedTask, request: TaskRequest) -> Plan:
+        """The plan; of a task whose team has begun, as an earlier owner wrote it down."""
+        begun = any(isinstance(event, Dispatched) for event in owned.events)
+        before = next((event for event in owned.events if isinstance(event, Claimed)), None)
+        return self._planner.resumed(before, request) if before and begun else self._planner.plan(request)
 
-    def _claimed(
-        self,
-        owned: OwnedTask,
-        epoch: int,
-        tier: Tier,
-        agents: tuple[str, ...],
-        reasons: tuple[str, ...],
-        features: dict[str, Any],
-    ) -> Claimed:
+    def _claimed(self, owned: OwnedTask, epoch: int, plan: Plan) -> Claimed:
         return Claimed(
             **owned.next_fields,
             epoch=epoch,
             owner=self._owner,
-            tier=tier,
-            shape=SHAPE_OF[tier],
-            agents=agents,
-            reasons=reasons,
-            features=features,
+            tier=plan.tier,
+            shape=SHAPE_OF[plan.tier],
+            agents=plan.agents,
+            reasons=plan.reasons,
+            features=plan.features,
         )
 
     async def _within(
-        self, deadline: datetime, running: _Running, shape: Awaitable[Answer], timeout_s: float
-    ) -> Answer | DevSkyyError:
+        self, deadline: datetime, running: _Running, shape: Awaitable[R], timeout_s: float
+    ) -> R | DevSkyyError:
         """Run the shape until it answers, the deadline passes, or the task is cancelled.
 
         A stopped shape is told through the agents, and then has a moment to come back with what it spent.
         """
-        work: asyncio.Future[Answer] = asyncio.ensure_future(shape)
+        work: asyncio.Future[R] = asyncio.ensure_future(shape)
         running.work = work
         try:
             await asyncio.wait([work], timeout=max(0.0, (deadline - now()).total_seconds()))
@@ -300,6 +354,7 @@ class Lives:
             running.work = None
             if not work.done():
                 work.cancel()  # aborts the request on the other side, and that one's requests in turn
+                await asyncio.wait([work], timeout=STOP_S)
 
     async def _spent(self, owned: OwnedTask, begun: bool = False) -> tuple[Call, ...]:
         """What the journal says was spent, once nothing of it is under way any more or patience is over.
@@ -318,23 +373,38 @@ class Lives:
             await asyncio.sleep(0.1)
 
     async def _end(
-        self, owned: OwnedTask, epoch: int, error: DevSkyyError | None, calls: tuple[Call, ...], answer: Answer | None
+        self,
+        owned: OwnedTask,
+        epoch: int,
+        error: DevSkyyError | None,
+        calls: tuple[Call, ...],
+        answered: Answered | None,
     ) -> None:
         fields: dict[str, Any] = owned.next_fields
         before = project(owned.events)
         wall_ms = round((fields["at"] - before.created_at).total_seconds() * 1000, 3)
         status = "completed" if error is None else "cancelled" if error.code == Cancelled.code else "failed"
-        task = before.model_copy(
-            update={
-                "status": status,
-                "answer": answer.text if answer else None,
-                "finish_reason": answer.finish_reason if answer else None,
-                "finished_at": fields["at"],
-                "quality": self._quality(owned.accepted) if error is None else None,
-                "receipt": self._receipt(owned.accepted.request, calls, wall_ms),
-                "error": Problem.of(error) if error is not None else None,
+        request = owned.accepted.request
+        if answered is not None and answered.story is not None:
+            told = answered.story.contributions.values()
+            paid = team_receipt(self._catalogue, request, calls, wall_ms, answered.text or "", told)
+        else:
+            paid = receipt(self._catalogue, request, calls, wall_ms)
+        update: dict[str, Any] = {
+            "status": status,
+            "finished_at": fields["at"],
+            "receipt": paid,
+            "error": Problem.of(error) if error is not None else None,
+        }
+        if answered is not None:
+            update |= {
+                "answer": answered.text,
+                "finish_reason": answered.finish_reason,
+                "quality": answered.quality,
+                "tier": answered.tier,
+                "shape": SHAPE_OF[answered.tier],
             }
-        )
+        task = before.model_copy(update=update)
         event: TaskEvent
         match status:
             case "completed":
@@ -347,34 +417,9 @@ class Lives:
         await owned.append(event)
         log.debug("task ended", task_id=task.task_id, status=status, wall_ms=wall_ms)
 
-    @staticmethod
-    def _quality(accepted: Accepted) -> Quality:
-        asked = accepted.request.min_quality is not None
-        reason = "this version does not measure quality yet"
-        quality = unmeasured(reason)
-        return quality.model_copy(update={"reasons": quality.reasons | ({"met": reason} if asked else {})})
-
-    def _receipt(self, request: TaskRequest, calls: tuple[Call, ...], wall_ms: float) -> Receipt:
-        name = self._catalogue.routing.premium_service
-        cost, unknown = self._premium(name, request, calls)
-        return Receipt.of(calls, wall_ms, name, cost, unknown)
-
-    def _premium(self, name: str, request: TaskRequest, calls: tuple[Call, ...]) -> tuple[float | None, str | None]:
-        """What one call of the premium service with the task's own words would have cost.
-
-        At the tokens that the serving call counted; of its prompt the task's share by length, the agent's left out.
-        """
-        price, unknown = price_of(name, self._catalogue.services[name])
-        if price is None:
-            return None, unknown
-        served = next((c for c in reversed(calls) if c.outcome == "answered"), None)
-        if served is None:
-            return None, "there is no answer to compare"
-        if served.prompt_tokens is None or served.completion_tokens is None:
-            return None, f"{served.service} reported no usage"
-        agent = self._catalogue.agents.get(served.agent)
-        ours = len(agent.prompt) if agent else 0
-        theirs = len(request.prompt) + sum(len(turn.content) for turn in request.history)
-        theirs += sum(len(item.text_content()) for item in request.inputs if item.kind != "image")
-        tokens = round(served.prompt_tokens * theirs / (theirs + ours))
-        return cost_usd(price, tokens, served.completion_tokens), None
+    async def _quality(self, request: TaskRequest, text: str | None) -> Quality:
+        """How good one agent's answer is. A service that was named is passed through, and not judged."""
+        if request.service is not None:
+            return unmeasured("its caller named the service, whose answer is passed on as it is")
+        texts = [part.text_content() for part in request.inputs if part.kind != "image"]
+        return await self._assessor.measure(request.prompt, texts, text, request.json_schema)

@@ -23,7 +23,7 @@ from schemas.completion import Delta
 from schemas.errors import BusUnavailable, Fenced, InvalidRequest, KeyReused, NotFound, StorageFull, TooLarge
 from schemas.event import TASK_EVENT, Claimed, Command, Completed, TaskEvent
 from schemas.projection import project
-from schemas.task import BUILT_TIERS, MAX_INPUT_BYTES, MAX_PROMPT_BYTES, SHAPE_OF, Input, TaskRequest, Tier
+from schemas.task import MAX_INPUT_BYTES, MAX_PROMPT_BYTES, Input, TaskRequest
 from tests.broker import Broker, until
 
 TENANT = "default"
@@ -122,15 +122,6 @@ def test_sizes_are_checked_to_the_byte() -> None:
     check(TaskRequest(prompt="x", inputs=(half, half)))
     with pytest.raises(TooLarge, match="the inputs together"):
         check(TaskRequest(prompt="x", inputs=(half, half, Input(kind="text", name="n", text="x"))))
-
-
-@pytest.mark.parametrize("tier", sorted(set(SHAPE_OF) - set(BUILT_TIERS)))
-async def test_a_tier_that_is_not_built_is_refused_before_anything_is_written(
-    bus: Bus, tasks: TaskLog, tier: Tier
-) -> None:
-    with pytest.raises(InvalidRequest, match="tier"):
-        await tasks.accept(TaskRequest(prompt="x", tier=tier), TENANT)
-    assert (await bus.js.stream_info(TASKS)).state.messages == 0
 
 
 async def test_large_inputs_are_accepted_and_read_back(tasks: TaskLog) -> None:

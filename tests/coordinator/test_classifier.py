@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.coordinator.classifier import DOMAINS, THRESHOLDS, TIERS, Classification, choose, classify
-from schemas.errors import InvalidRequest
-from schemas.task import Input, TaskRequest, Tier
+from actors.coordinator.classifier import DOMAINS, THRESHOLDS, Classification, choose, classify
+from schemas.task import TEAM_SIZES, TIERS, Input, TaskRequest, Tier
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: bool(text.strip()))
 PIECES = """
@@ -192,32 +191,28 @@ def deserving(tier: Tier) -> Classification:
 
 
 def test_the_tier_asked_for_is_run() -> None:
-    assert choose(deserving("mega"), "simple", ("simple", "moderate")) == ("simple", ("'simple' was asked for",))
+    assert choose(deserving("mega"), "simple", None) == ("simple", ("'simple' was asked for",))
 
 
-def test_a_tier_that_is_not_built_is_refused_by_name() -> None:
-    with pytest.raises(InvalidRequest) as raised:
-        choose(deserving("simple"), "mega", ("simple", "moderate"))
-    assert raised.value.field == "tier"
-    assert raised.value.rule == "'mega' is not built yet; this version runs 'simple', 'moderate'"
-
-
-def test_what_is_deserved_is_run_where_it_is_built() -> None:
-    assert choose(deserving("complex"), None, ("simple", "complex")) == ("complex", ("because",))
+@pytest.mark.parametrize("tier", TIERS)
+def test_where_nothing_is_asked_for_the_deserved_tier_is_run(tier: Tier) -> None:
+    assert choose(deserving(tier), None, None) == (tier, ("because",))
 
 
 @pytest.mark.parametrize(
-    ("deserved", "built", "runs", "place"),
-    [
-        ("complex", ("simple",), "simple", "largest"),
-        ("mega", ("moderate", "simple"), "moderate", "largest"),
-        ("complex", ("simple", "mega"), "simple", "nearest smaller"),
-        ("simple", ("mega", "complex"), "complex", "smallest"),
-    ],
+    ("deserved", "agents", "runs"),
+    [("simple", 3, "moderate"), ("mega", 1, "simple"), ("mega", 4, "complex"), ("complex", 13, "mega")],
 )
-def test_otherwise_the_nearest_smaller_one_says_so(
-    deserved: Tier, built: tuple[Tier, ...], runs: Tier, place: str
+def test_a_size_that_the_deserved_tier_cannot_have_takes_the_nearest_that_can(
+    deserved: Tier, agents: int, runs: Tier
 ) -> None:
-    tier, reasons = choose(deserving(deserved), None, built)
+    tier, reasons = choose(deserving(deserved), None, agents)
     assert tier == runs
-    assert reasons == ("because", f"deserves {deserved!r}; {runs!r} is the {place} shape this version runs")
+    assert reasons == ("because", f"deserves {deserved!r}; {runs!r} is the nearest shape for {agents} agents")
+
+
+@given(deserved=st.sampled_from(TIERS), agents=st.integers(1, 10_000))
+def test_every_size_has_a_tier_that_can_have_it(deserved: Tier, agents: int) -> None:
+    tier, _ = choose(deserving(deserved), None, agents)
+    fewest, most = TEAM_SIZES[tier]
+    assert fewest <= agents <= most

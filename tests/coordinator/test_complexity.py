@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.coordinator.classifier import DOMAINS, THRESHOLDS, TIERS, Classification, classify, classify_text
+from actors.coordinator.classifier import DOMAINS, THRESHOLDS, Classification, classify, classify_text
 from actors.coordinator.classifier.model import pieces, weights
 from actors.coordinator.classifier.parameters import fitted, token_key
 from actors.coordinator.classifier.tiers import LEVELS, confidence, tier_of
 from devskyy.cli.bench.complexity import spearman
-from schemas.task import Input, TaskRequest
+from schemas.task import TIERS, Input, TaskRequest
 
 # Written for this test, in the order in which people would put them.
 GRADED: dict[int, tuple[str, ...]] = {

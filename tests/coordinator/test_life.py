@@ -85,13 +85,23 @@ async def test_the_agent_is_asked_what_was_accepted_with_its_bounds(tasks: TaskL
     assert (ask.max_cost_usd, ask.deadline_at) == (0.5, work.event.deadline_at)
 
 
-async def test_quality_that_was_not_measured_says_so(tasks: TaskLog, hire: Hire) -> None:
-    work = await accept(tasks, min_quality=0.9)
-    await run(hire("coordinator-a", answered()), work)
+async def test_the_answer_of_one_agent_is_measured(tasks: TaskLog, hire: Hire) -> None:
+    work = await accept(tasks, prompt="Say hello.")
+    await run(hire("coordinator-a", answered("Hello.")), work)
     _, task = await story(tasks, work)
     assert task.quality is not None
-    assert (task.quality.overall, task.quality.met) == (None, None)
-    assert {"overall", "relevance", "met"} <= task.quality.reasons.keys()
+    assert 0 < (task.quality.overall or 0) <= 1
+    assert task.quality.means["overall"] == ("checks", "embeddings")
+    assert task.quality.met is None  # nothing was asked for
+
+
+async def test_a_service_that_was_named_is_passed_on_unmeasured_and_says_so(tasks: TaskLog, hire: Hire) -> None:
+    work = await accept(tasks, service="local")
+    await run(hire("coordinator-a"), work)
+    _, task = await story(tasks, work)
+    assert task.quality is not None
+    assert task.quality.overall is None
+    assert {"overall", "relevance", "clarity"} <= task.quality.reasons.keys()
 
 
 async def test_a_task_that_nobody_can_staff_is_refused_before_any_agent_is_asked(tasks: TaskLog, hire: Hire) -> None:

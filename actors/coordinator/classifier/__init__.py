@@ -3,6 +3,6 @@
 from actors.coordinator.classifier.choice import choose
 from actors.coordinator.classifier.classify import Classification, classify, classify_text
 from actors.coordinator.classifier.lexicon import DOMAINS
-from actors.coordinator.classifier.tiers import THRESHOLDS, TIERS
+from actors.coordinator.classifier.tiers import THRESHOLDS
 
-__all__ = ["DOMAINS", "THRESHOLDS", "TIERS", "Classification", "choose", "classify", "classify_text"]
+__all__ = ["DOMAINS", "THRESHOLDS", "Classification", "choose", "classify", "classify_text"]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from actors.coordinator.classifier.extent import Extent
 from actors.coordinator.classifier.model import Pulls, telling
 from actors.coordinator.classifier.reading import Reading
-from actors.coordinator.classifier.tiers import LEVELS, TIERS, difficulty_of
-from schemas.task import Tier
+from actors.coordinator.classifier.tiers import LEVELS, difficulty_of
+from schemas.task import TIERS, Tier
 
 _SHOWN = 12
 _NOTABLE = 0.1

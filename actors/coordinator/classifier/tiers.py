@@ -6,10 +6,7 @@ A level of 1 is everyday knowledge and 5 an expert's, as the labels were; beyond
 from math import exp
 
 from actors.coordinator.classifier.parameters import fitted
-from schemas.task import Tier
-
-TIERS: tuple[Tier, ...] = ("simple", "moderate", "complex", "mega")
-"""From the smallest team to the largest."""
+from schemas.task import TIERS, Tier
 
 LOWEST, HIGHEST = 1.0, 8.0
 """The levels between which difficulty is 0 and 1."""

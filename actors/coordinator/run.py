@@ -1,0 +1,396 @@
+"""A team at work on one task: asks, waits, writes down what came of it, and keeps within the task's bounds."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from actors.catalogue import Catalogue
+from actors.coordinator.assessor import Assessor
+from actors.coordinator.bounds import Bounds
+from actors.coordinator.seats import Seat
+from actors.coordinator.story import Dispatch, Story
+from actors.quality.steering import steering
+from schemas.agent import Answer, Ask
+from schemas.errors import (
+    BudgetExceeded,
+    Cancelled,
+    DeadlineExceeded,
+    DevSkyyError,
+    Fenced,
+    StorageFull,
+    Unavailable,
+)
+from schemas.event import Accepted
+from schemas.message import now
+from schemas.problem import Problem
+from schemas.quality import Quality
+from schemas.task import Input, Turn
+from schemas.team import Change, Contribution, Decision, Priority, Step, StepKind
+
+Asks = Callable[[Ask, str], Awaitable[Answer]]
+"""Ask the agent of that name."""
+Hosts = Callable[[int], Awaitable[None]]
+"""See that so many seats of specialists have an actor that answers for them."""
+
+MARGIN = 0.03
+"""Of a task's time, kept back from its steps: what they came to can still be put together."""
+MOST_MARGIN_S = 10.0
+SLOW = 3.0
+"""Once enough have answered, the rest have this many times the median of what those took."""
+LEAST_WAIT_S = 0.25
+SCARCE = 0.7
+"""Of its money spent, a task leaves out what is not needed for an answer."""
+
+
+class TooSlow(DevSkyyError):
+    """Others had answered long before."""
+
+    code = "too_slow"
+    title = "The team went on without it"
+    http_status = 504
+
+
+class NotAsked(DevSkyyError):
+    """A bound of the task stood before this step."""
+
+    code = "not_asked"
+    title = "A bound of the task was met"
+    http_status = 422
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A step with all that is said to whoever does it."""
+
+    seat: Seat
+    kind: StepKind
+    step: str
+    prompt: str
+    part: str = ""
+    about: tuple[str, ...] = ()
+    to: tuple[str, ...] = ()
+    priority: Priority = 2
+    inputs: tuple[Input, ...] = ()
+    history: tuple[Turn, ...] = ()
+    json_schema: dict[str, Any] | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    aim: str | None = None
+    """What its quality is measured against; None: it is not measured."""
+
+    @property
+    def plan(self) -> Step:
+        return Step(step=self.step, agent=self.seat.name, kind=self.kind, about=self.about, part=self.part)
+
+
+class Run:
+    """What shapes are written with: `ask`, `decide`, `measure`. All three give a later owner the same again."""
+
+    def __init__(
+        self,
+        accepted: Accepted,
+        story: Story,
+        catalogue: Catalogue,
+        ask: Asks,
+        assessor: Assessor,
+        bounds: Bounds,
+        hosts: Hosts,
+        services: Mapping[str, tuple[str, ...]],
+    ) -> None:
+        """
+        Args:
+            services: the order of services by agent, where one was chosen.
+        """
+        self.accepted, self.request, self.catalogue = accepted, accepted.request, catalogue
+        self.story, self.assessor, self.bounds = story, assessor, bounds
+        self._ask, self._hosts, self._services = ask, hosts, services
+        left_s = (accepted.deadline_at - accepted.at).total_seconds()
+        self.deadline_at: datetime = accepted.deadline_at - timedelta(seconds=min(MOST_MARGIN_S, MARGIN * left_s))
+        self._taken: dict[str, tuple[str | None, bool]] = {}
+        """Of each step which earlier one did the same, and whether the bound was met before it."""
+        self.qualities: dict[str, Quality] = {}
+        """Of what was measured here, by step."""
+
+    # -- asking ------------------------------------------------------------------------------------------------
+
+    async def ask(
+        self,
+        phase: str,
+        askings: Sequence[Asking],
+        *,
+        enough: int | None = None,
+        patience: float = SLOW,
+        substitutes: Sequence[Seat] = (),
+    ) -> list[Contribution]:
+        """What came of each step, in the order of `askings`; those that were asked before are not asked again.
+
+        Args:
+            enough: usable answers after which the rest are not waited for much longer. Left out: all are.
+            patience: how much longer, as a multiple of the median time of those that have come.
+            substitutes: who is asked in place of those that fail, while there are any.
+
+        Raises:
+            Fenced, Unavailable: the task's story could not be written; nothing more must be done.
+        """
+        known = self.story.contributions
+        self._take(askings)
+        asked = [a for a in askings if a.step not in known]
+        if asked:
+            new = tuple(a.plan for a in asked if a.step not in self.story.dispatched)
+            if new:
+                await self.story.tell(Dispatch(phase, new))
+            await self._all(asked, enough, patience, [known[a.step] for a in askings if a.step in known])
+        found = [known[a.step] for a in askings]
+        await self._note_refused(phase, found)
+        spare = [seat for seat in substitutes if seat.name not in {a.seat.name for a in askings}]
+        for place, (asking, contribution) in enumerate(zip(askings, found, strict=True)):
+            if spare and _worth_another(contribution):
+                seat = spare.pop(0)
+                found[place] = await self._instead(phase, asking, contribution, seat)
+        return found
+
+    async def _note_refused(self, phase: str, found: Sequence[Contribution]) -> None:
+        """That a bound or the budget made a phase smaller than it was planned belongs to the story."""
+        refused = [c.problem for c in found if c.problem and c.problem.code in (BudgetExceeded.code, NotAsked.code)]
+        if refused:
+            why = f"{len(refused)} of {len(found)} steps of {phase} were not done: {refused[0].detail}"
+            change: Change = "shrunk" if refused[0].code == BudgetExceeded.code else "bounded"
+            await self.decide(f"{phase}-refused", {"steps": len(refused)}, (why,), change=change)
+
+    def _take(self, askings: Sequence[Asking]) -> None:
+        """Count them, those that are known too: a later owner meets the bounds where the first one did."""
+        for a in askings:
+            if a.step not in self._taken:
+                images = tuple(each.name for each in a.inputs)
+                action = (a.seat.name, a.kind, a.prompt, images, a.history, a.json_schema, a.temperature)
+                self._taken[a.step] = self.bounds.take(a.step, *action), self.bounds.used_up
+
+    async def _instead(self, phase: str, asking: Asking, failed: Contribution, seat: Seat) -> Contribution:
+        why = failed.problem.detail if failed.problem else "it answered nothing"
+        step = f"{asking.step}-instead"
+        await self.decide(
+            f"{asking.step}-replaced",
+            {"step": asking.step, "agent": asking.seat.name, "by": seat.name},
+            (f"{seat.name!r} takes the place of {asking.seat.name!r}: {why}",),
+            change="replaced",
+            part=asking.part,
+        )
+        return (await self.ask(phase, [replace(asking, seat=seat, step=step)]))[0]
+
+    async def _all(
+        self, asked: Sequence[Asking], enough: int | None, patience: float, known: Sequence[Contribution]
+    ) -> None:
+        tasks = {asyncio.create_task(self._one(a), name=a.step): a for a in asked}
+        usable, began, took = sum(c.usable for c in known), time.monotonic(), list[float]()
+        pending: set[asyncio.Task[Contribution]] = set(tasks)
+        wait_s: float | None = None
+        try:
+            while pending:
+                done, pending = await asyncio.wait(pending, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    if task.result().usable:  # raises what must end the run
+                        usable += 1
+                        took.append(time.monotonic() - began)
+                if not done:
+                    break
+                if enough is not None and usable >= enough and took:
+                    wait_s = max(LEAST_WAIT_S, patience * statistics.median(took))
+            if pending:
+                await self._leave(pending, [tasks[task] for task in pending])
+        finally:
+            for task in pending:
+                task.cancel()
+            if pending:
+                await asyncio.wait(pending)
+
+    async def _leave(self, pending: set[asyncio.Task[Contribution]], left: Sequence[Asking]) -> None:
+        """Go on without the slow ones. It is written down, so that a later owner does so too."""
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending)
+        problem = Problem.of(TooSlow("the others had answered long before"))
+        # Who answered in that very moment counts.
+        late = [a for a in left if a.step not in self.story.contributions]
+        told = [self._told(self._failed(asking, problem)) for asking in late]
+        await together(told)
+
+    async def _told(self, contribution: Contribution) -> Contribution:
+        await self.story.tell(contribution)
+        return contribution
+
+    async def _one(self, asking: Asking) -> Contribution:
+        earlier, used_up = self._taken[asking.step]
+        if used_up:
+            why = f"the task may ask for {self.bounds.calls} steps, and has"
+            return await self._told(self._failed(asking, Problem.of(NotAsked(why))))
+        if earlier is not None and (same := self.story.contributions.get(earlier)) is not None:
+            # The same question to the same agent: its answer is there, and nobody is asked or paid again.
+            return await self._told(same.model_copy(update={**_place(asking), "calls": ()}))
+        try:
+            answer = await self._ask(self._asked(asking), asking.seat.agent)
+        except (Fenced, StorageFull):
+            raise
+        except DevSkyyError as error:
+            return await self._told(self._failed(asking, Problem.of(error)))
+        if answer.problem is not None and answer.problem.code == Cancelled.code:
+            # Somebody stopped the work though the run was not: whoever carries the task asks again.
+            raise Unavailable(f"step {asking.step!r} was stopped though nobody cancelled the task")
+        return await self._told(await self._contribution(asking, answer))
+
+    def _asked(self, asking: Asking) -> Ask:
+        request = self.request
+        return Ask(
+            tenant=self.accepted.tenant,
+            task_id=self.accepted.task_id,
+            step=asking.step,
+            seat=asking.seat.name if asking.seat.name != asking.seat.agent else None,
+            prompt=asking.prompt,
+            services=self._services.get(asking.seat.agent, ()),
+            inputs=asking.inputs,
+            history=asking.history,
+            temperature=request.temperature if asking.temperature is None else asking.temperature,
+            max_tokens=asking.max_tokens,
+            json_schema=asking.json_schema,
+            key=self.accepted.key,
+            key_budget=self.accepted.key_budget,
+            max_cost_usd=request.max_cost_usd,
+            max_total_tokens=request.max_total_tokens,
+            cache_s=request.cache_s,
+            replay=request.replay,
+            deadline_at=self.deadline_at,
+        )
+
+    async def _contribution(self, asking: Asking, answer: Answer) -> Contribution:
+        quality = None
+        if asking.aim is not None and answer.text is not None and answer.problem is None:
+            measured = await self.measure(asking.aim, answer.text, asking.inputs, asking.json_schema)
+            self.qualities[asking.step] = measured
+            quality = measured.overall
+        marks = () if answer.text is None else steering(answer.text, self.request.prompt)
+        return Contribution(
+            **_place(asking),
+            text=answer.text,
+            finish_reason=answer.finish_reason,
+            quality=quality,
+            marks=marks,
+            calls=answer.calls,
+            problem=answer.problem,
+        )
+
+    @staticmethod
+    def _failed(asking: Asking, problem: Problem) -> Contribution:
+        return Contribution(**_place(asking), problem=problem)
+
+    async def host(self, seats: int) -> str | None:
+        """See that specialists can be asked; or why they cannot."""
+        try:
+            await self._hosts(seats)
+        except DevSkyyError as error:
+            return str(error)
+        return None
+
+    # -- deciding ----------------------------------------------------------------------------------------------
+
+    async def decide(
+        self,
+        name: str,
+        value: Mapping[str, Any],
+        reasons: Sequence[str],
+        *,
+        change: Change | None = None,
+        part: str = "",
+    ) -> dict[str, Any]:
+        """What was decided under that name before; else `value`, written down first.
+
+        Raises:
+            Fenced, Unavailable: it could not be written.
+        """
+        before = self.story.decisions.get(name)
+        if before is not None:
+            return before.value
+        decision = Decision(name=name, part=part, change=change, value=dict(value), reasons=tuple(reasons))
+        await self.story.tell(decision)
+        return decision.value
+
+    # -- measuring ---------------------------------------------------------------------------------------------
+
+    async def measure(
+        self,
+        prompt: str,
+        text: str | None,
+        inputs: Sequence[Input] = (),
+        json_schema: dict[str, Any] | None = None,
+    ) -> Quality:
+        texts = [part.text_content() for part in inputs if part.kind != "image"]
+        return await self.assessor.measure(prompt, texts, text, json_schema)
+
+    def spent_usd(self) -> float:
+        """What the steps cost so far, as far as it is known."""
+        return sum(call.cost_usd or 0.0 for each in self.story.contributions.values() for call in each.calls)
+
+    def spent_tokens(self) -> int:
+        calls = [call for each in self.story.contributions.values() for call in each.calls]
+        return sum((call.prompt_tokens or 0) + (call.completion_tokens or 0) for call in calls)
+
+    def scarce(self) -> str | None:
+        """Why the task should leave out what an answer does not need; None: there is enough of everything."""
+        request = self.request
+        if refused := self.refusal():
+            return refused
+        if request.max_cost_usd is not None and self.spent_usd() > SCARCE * request.max_cost_usd:
+            return f"${self.spent_usd():.6f} of ${request.max_cost_usd:g} are spent"
+        if request.max_total_tokens is not None and self.spent_tokens() > SCARCE * request.max_total_tokens:
+            return f"{self.spent_tokens():,} of {request.max_total_tokens:,} tokens are spent"
+        if self.late():
+            return "the task's time is nearly over"
+        if self.bounds.asked >= SCARCE * self.bounds.calls:
+            return f"{self.bounds.asked} of the {self.bounds.calls} steps that the task may ask for are used"
+        return None
+
+    def late(self) -> bool:
+        whole_s = (self.accepted.deadline_at - self.accepted.at).total_seconds()
+        return (self.deadline_at - now()).total_seconds() < 0.15 * whole_s
+
+    def refusal(self) -> str | None:
+        """What the budget said, where it refused a step."""
+        for each in self.story.contributions.values():
+            if each.problem is not None and each.problem.code == BudgetExceeded.code:
+                return f"the budget refused {each.step!r}"
+        return None
+
+
+def _place(asking: Asking) -> dict[str, Any]:
+    """What a contribution says of the step that it came of."""
+    return {
+        "step": asking.step,
+        "agent": asking.seat.name,
+        "kind": asking.kind,
+        "part": asking.part,
+        "to": asking.to,
+        "priority": asking.priority,
+    }
+
+
+def _worth_another(failed: Contribution) -> bool:
+    """Whether somebody else may do better: not where money, time or a bound stood in the way."""
+    if failed.usable:
+        return False
+    settled = (BudgetExceeded.code, DeadlineExceeded.code, NotAsked.code)
+    return failed.problem is None or failed.problem.code not in settled
+
+
+async def together(work: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """All of it at once; the first failure stops the rest and is raised as itself."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        left = [task for task in tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left)
