@@ -26,7 +26,8 @@ _KEEP_S = {PAYLOADS: KEEP_S, REQUESTS: REQUESTS_KEEP_S}
 
 
 class Blobs:
-    """Content-addressed payloads: a name is the SHA-256 of the bytes, after that of a bucket other than `payloads`.
+    """Content-addressed payloads: a name is the SHA-256 of the bytes, after that of a bucket other than `payloads`, and
+    after that of an owner, where there is one.
 
     What is there is not stored again: that would replace its chunks, and a reader in the midst of them would wait in
     vain. Only past half of its time is it, so that a reference never outlives what it refers to.
@@ -35,13 +36,13 @@ class Blobs:
     def __init__(self, js: JetStreamContext) -> None:
         self._js = js
 
-    async def put(self, data: bytes, bucket: str = PAYLOADS) -> str:
-        """Store bytes and return their name.
+    async def put(self, data: bytes, bucket: str = PAYLOADS, owner: str | None = None) -> str:
+        """Store bytes and return their name. With an owner they are its own, also where another has the same.
 
         Raises:
             BusUnavailable: they were not stored.
         """
-        digest = hashlib.sha256(data).hexdigest()
+        digest = "".join((f"{owner}." if owner else "", hashlib.sha256(data).hexdigest()))
         try:
             store = await self._store(bucket)
             if not await _is_there(store, digest, _KEEP_S[bucket] / 2):

@@ -132,30 +132,31 @@ class _Loaded:
 
 
 class Recordings:
-    """The recordings that were handed in, by name. They are kept as long as other payloads: thirty days."""
+    """The recordings that were handed in, by tenant and name. They are kept as long as other payloads: thirty days."""
 
     def __init__(self, bus: Bus, room_bytes: int = ROOM_BYTES) -> None:
         self._bus, self._room_bytes = bus, room_bytes
-        self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, str], _Loaded] = OrderedDict()
         self._loading = asyncio.Lock()
 
-    async def put(self, text: bytes) -> tuple[str, Recording]:
-        """Check a recording, keep it, and return its name with it.
+    async def put(self, text: bytes, tenant: str) -> tuple[str, Recording]:
+        """Check a recording, keep it for a tenant, and return its name with it.
 
         Raises:
             InvalidRequest: it is none, or was cut off or changed; names the line.
             BusUnavailable: it was not stored.
         """
         recording, canonical = await asyncio.to_thread(_checked, text)
-        return await self._bus.blobs.put(canonical), recording
+        name = await self._bus.blobs.put(canonical, owner=tenant)
+        return name.removeprefix(f"{tenant}."), recording
 
-    async def holds(self, name: str) -> bool:
-        """Whether there is something of that name.
+    async def holds(self, name: str, tenant: str) -> bool:
+        """Whether that tenant has one of that name.
 
         Raises:
             BusUnavailable: the store did not answer.
         """
-        return name in self._loaded or await self._bus.blobs.holds(name)
+        return (tenant, name) in self._loaded or await self._bus.blobs.holds(f"{tenant}.{name}")
 
     async def answer(self, ask: Complete, question: str | None = None) -> Completion:
         """What `ask.replay` answers to this question, its calls marked as replayed, at the cost they had.
@@ -165,26 +166,28 @@ class Recordings:
 
         Raises:
             NotRecorded: nothing; the run has gone another way than the recorded one.
-            NotFound, InvalidRequest: there is no such recording.
+            NotFound: the tenant has no such recording.
+            InvalidRequest: what it has cannot be read any more.
             BusUnavailable: it was not read; ask again.
         """
         assert ask.replay is not None
-        answers = (await self._load(ask.replay)).answers
+        answers = (await self._load(ask.tenant, ask.replay)).answers
         if (found := answers.find(ask.step, question or question_of(ask))) is None:
             raise NotRecorded(ask.replay, ask.step, ask.agent)
         return found
 
-    async def _load(self, name: str) -> _Loaded:
+    async def _load(self, tenant: str, name: str) -> _Loaded:
+        place = (tenant, name)
         # One at a time: a task's many first questions read its recording once.
         async with self._loading:
-            if (loaded := self._loaded.get(name)) is None:
+            if (loaded := self._loaded.get(place)) is None:
                 try:
-                    text = await self._bus.blobs.get(name)
+                    text = await self._bus.blobs.get(f"{tenant}.{name}")
                 except DecodeError:
                     raise NotFound("recording", name) from None
                 loaded = await asyncio.to_thread(_read, name, text)
-            self._loaded[name] = loaded
-            self._loaded.move_to_end(name)
+            self._loaded[place] = loaded
+            self._loaded.move_to_end(place)
             while len(self._loaded) > 1 and sum(each.size for each in self._loaded.values()) > self._room_bytes:
                 self._loaded.popitem(last=False)
             return loaded

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     """Hosts that nobody has asked anything for as long are stopped; 0: never."""
     stream_bytes: int = Field(default=16 * 1024**3, ge=64 * 1024**2)
     """What the streams may take on disk; the supervisor lowers it to what the embedded broker's disk has room for."""
+    operator_sha256: str | None = None
+    """Of the key that the supervisor made for whoever runs the platform; it alone is recognised by this."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     @field_validator("nats_url", "ray_address", "database_url", "config", mode="before")

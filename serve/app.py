@@ -16,10 +16,11 @@ from bus.recordings import Recordings
 from bus.tasklog import TaskLog
 from schemas.recording import MAX_RECORDING_BYTES
 from schemas.settings import Settings, is_loopback
-from serve import budgets, costs, health, openai, problems, recordings, services, tasks
+from serve import auth, budgets, costs, health, keys, openai, problems, recordings, services, tasks
 from serve.directory import Directory
+from serve.keyring import Keyring
 from serve.middleware import BodyLimit, LoopbackOnly, Observed
-from storage import CallLedger, Database, TaskRepository
+from storage import CallLedger, Database, KeyRepository, TaskRepository
 
 DESCRIPTION = """Gives every task the cheapest team of AI agents that clears its quality bar, runs it durably, and
 returns the answer with an honest receipt. Errors are RFC 9457 problem details."""
@@ -38,6 +39,10 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
         app.state.bus, app.state.tasks = bus, TaskLog(bus)
         app.state.kept, app.state.ledger = TaskRepository(database), CallLedger(database)
         app.state.recordings = Recordings(bus)
+        app.state.keys = KeyRepository(database)
+        loopback = is_loopback(settings.http_host)
+        app.state.keyring = Keyring(app.state.keys, settings.operator_sha256, open_without_keys=loopback)
+        await app.state.keyring.look()
         app.state.catalogue = load(settings.config)
         app.state.purse = Purse(name, app.state.catalogue.budgets, PurseStream(bus))  # to look into, not to spend
         app.state.directory = Directory(bus, settings, app.state.catalogue)
@@ -45,6 +50,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
         try:
             yield
         finally:
+            await app.state.keyring.close()
             await bus.close()
             await database.close()
 
@@ -55,9 +61,11 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
     app.include_router(costs.router)
     app.include_router(budgets.router)
     app.include_router(openai.router)
+    app.include_router(keys.router)
     app.include_router(health.router)
     app.include_router(services.router)
     app.add_middleware(BodyLimit, larger={"/api/v1/recordings": MAX_RECORDING_BYTES})
+    app.add_middleware(auth.Gate)
     app.add_middleware(Observed)
     if is_loopback(settings.http_host):
         app.add_middleware(LoopbackOnly)
@@ -72,4 +80,4 @@ def _build_validators(app: FastAPI) -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
-        app.openapi()
+        auth.describe(app)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BeforeValidator
 
 from schemas.costs import CostKey, Costs
-from schemas.settings import DEFAULT_TENANT
+from serve.caller import caller
 from serve.problems import documented
 from storage import CallLedger
 
@@ -36,4 +36,4 @@ async def costs(
 ) -> Costs:
     """What the tasks cost that ended on these days, what one premium model would have cost, and what is not known."""
     ledger: CallLedger = request.app.state.ledger
-    return await ledger.costs(DEFAULT_TENANT, by, since, until)
+    return await ledger.costs(caller(request).tenant, by, since, until)

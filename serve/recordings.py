@@ -10,7 +10,7 @@ from bus.recordings import Recordings, record
 from bus.subjects import token
 from schemas.errors import InvalidRequest, NotFound
 from schemas.recording import MEDIA_TYPE, Uploaded
-from schemas.settings import DEFAULT_TENANT
+from serve.caller import caller
 from serve.problems import documented
 
 router = APIRouter(prefix="/api/v1", tags=["recordings"])
@@ -40,7 +40,7 @@ async def recording(task_id: Annotated[str, Path(max_length=128)], request: Requ
     except ValueError:
         raise NotFound("task", task_id) from None
     state = request.app.state
-    found = await record(state.tasks, Journal(state.bus), DEFAULT_TENANT, task_id)
+    found = await record(state.tasks, Journal(state.bus), caller(request).tenant, task_id)
     headers = {"Content-Disposition": f'attachment; filename="{task_id}.jsonl"'}
     return Response(found.dump(), media_type=MEDIA_TYPE, headers=headers)
 
@@ -59,7 +59,7 @@ async def recording(task_id: Annotated[str, Path(max_length=128)], request: Requ
 )
 async def upload(request: Request) -> JSONResponse:
     """Keep a recording for thirty days. `request` in the reply, sent as a task, replays it and spends nothing."""
-    name, found = await _recordings(request).put(await request.body())
+    name, found = await _recordings(request).put(await request.body(), caller(request).tenant)
     replaying = Uploaded(recording=name, request=found.request.model_copy(update={"replay": name}))
     return JSONResponse(replaying.model_dump(mode="json", exclude_defaults=True))
 
@@ -70,7 +70,7 @@ async def check_replay(request: Request, name: str | None) -> None:
     Raises:
         InvalidRequest: there is none of that name.
     """
-    if name is not None and not await _recordings(request).holds(name):
+    if name is not None and not await _recordings(request).holds(name, caller(request).tenant):
         raise InvalidRequest("replay", f"there is no recording {name}; hand it in to /api/v1/recordings first")
 
 

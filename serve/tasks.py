@@ -15,8 +15,8 @@ from bus.subjects import token
 from bus.tasklog import Logged, TaskLog
 from schemas.errors import InvalidRequest, NotFound
 from schemas.event import Command, TaskEvent
-from schemas.settings import DEFAULT_TENANT
 from schemas.task import Links, Status, Task, TaskAccepted, TaskList, TaskRequest
+from serve.caller import caller
 from serve.problems import documented
 from serve.recordings import check_replay
 from storage import TaskRepository
@@ -87,11 +87,12 @@ async def submit(
         raise InvalidRequest("Idempotency-Key", "is empty")
     staff(task, (), request.app.state.catalogue)
     await check_replay(request, task.replay)
-    waited = wait_s(prefer)
+    waited, who = wait_s(prefer), caller(request)
+    whose: dict[str, Any] = {"tenant": who.tenant, "key": idempotency_key, "api_key": who.key, "key_budget": who.budget}
     if waited:
-        accepted = await _log(request).perform(task, DEFAULT_TENANT, idempotency_key, waited)
+        accepted = await _log(request).perform(task, timeout_s=waited, **whose)
     else:
-        accepted, _ = await _log(request).accept(task, DEFAULT_TENANT, key=idempotency_key)
+        accepted, _ = await _log(request).accept(task, **whose)
     headers = {"Location": links(accepted.task_id).self}
     if waited:
         headers["Preference-Applied"] = f"wait={waited:g}"
@@ -109,7 +110,7 @@ async def tasks(
     status: Status | None = None,
 ) -> TaskList:
     """Tasks, newest first. One that was accepted a moment ago may not be listed yet; by its id it is there at once."""
-    return await _kept(request).list(DEFAULT_TENANT, limit, cursor, status)
+    return await _kept(request).list(caller(request).tenant, limit, cursor, status)
 
 
 @router.get("/{task_id}")
@@ -119,11 +120,12 @@ async def task(task_id: TaskId, request: Request) -> Task:
 
 
 async def _find(request: Request, task_id: str) -> Task:
+    tenant = caller(request).tenant
     try:
-        return await _log(request).task(DEFAULT_TENANT, _known(task_id))
+        return await _log(request).task(tenant, _known(task_id))
     except NotFound:
         # Older than the stream keeps events: SQL has it still.
-        if (kept := await _kept(request).get(DEFAULT_TENANT, task_id)) is not None:
+        if (kept := await _kept(request).get(tenant, task_id)) is not None:
             return kept
         raise
 
@@ -137,9 +139,10 @@ async def cancel(task_id: TaskId, request: Request, prefer: Annotated[str | None
     found = await _find(request, task_id)
     if found.ended:
         return _json(found, 200)
-    await _log(request).command(DEFAULT_TENANT, task_id, Command())
+    tenant = caller(request).tenant
+    await _log(request).command(tenant, task_id, Command())
     if waited := wait_s(prefer):
-        found = await _log(request).wait(DEFAULT_TENANT, task_id, waited)
+        found = await _log(request).wait(tenant, task_id, waited)
     return _json(found, 200 if found.ended else 202)
 
 
@@ -159,9 +162,9 @@ async def events(
         if not _EVENT_ID.fullmatch(last_event_id):
             raise InvalidRequest("Last-Event-ID", "is no event number; this door's ids count a task's events from 1")
         after = int(last_event_id)
-    log = _log(request)
-    past = await log.read(DEFAULT_TENANT, _known(task_id), after)
-    stream = _sse(log.follow(DEFAULT_TENANT, task_id, after) if follow else _each(past))
+    log, tenant = _log(request), caller(request).tenant
+    past = await log.read(tenant, _known(task_id), after)
+    stream = _sse(log.follow(tenant, task_id, after) if follow else _each(past))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return _Closing(stream, media_type="text/event-stream", headers=headers)
 

@@ -1,6 +1,7 @@
 """Recordings on a real server: what is put together of a task, and what answers from it."""
 
 import asyncio
+import hashlib
 from typing import Any
 
 import pytest
@@ -148,7 +149,7 @@ def recordings(bus: Bus) -> Recordings:
 
 async def kept(recordings: Recordings, run: Run) -> str:
     await run.end()
-    name, _ = await recordings.put((await run.record()).dump().encode())
+    name, _ = await recordings.put((await run.record()).dump().encode(), DEFAULT_TENANT)
     return name
 
 
@@ -196,10 +197,11 @@ async def test_a_question_that_was_not_recorded_is_named_by_its_step(run: Run, r
 async def test_a_name_that_stands_for_nothing_or_for_no_recording_is_said(bus: Bus, recordings: Recordings) -> None:
     with pytest.raises(NotFound, match="no recording"):
         await recordings.answer(replaying("0" * 64))
-    other = await bus.blobs.put(b"something else")
+    other = hashlib.sha256(b"something else").hexdigest()
+    await bus.blobs.put(b"something else", owner=DEFAULT_TENANT)
     with pytest.raises(InvalidRequest, match="is no recording: line 1"):
         await recordings.answer(replaying(other))
-    assert not await recordings.holds("0" * 64)
+    assert not await recordings.holds("0" * 64, DEFAULT_TENANT)
 
 
 async def test_what_was_cut_off_is_not_kept(run: Run, recordings: Recordings) -> None:
@@ -207,16 +209,34 @@ async def test_what_was_cut_off_is_not_kept(run: Run, recordings: Recordings) ->
     await run.end()
     text = (await run.record()).dump().encode()
     with pytest.raises(InvalidRequest, match="line 6"):
-        await recordings.put(text[:-20])
+        await recordings.put(text[:-20], DEFAULT_TENANT)
 
 
 async def test_the_same_recording_has_one_name_however_its_lines_end(run: Run, recordings: Recordings) -> None:
     await run.ask("One.")
     await run.end()
     text = (await run.record()).dump().encode()
-    names = {(await recordings.put(saved))[0] for saved in (text, text.replace(b"\n", b"\r\n"), text.rstrip())}
+    different = (text, text.replace(b"\n", b"\r\n"), text.rstrip())
+    names = {(await recordings.put(saved, DEFAULT_TENANT))[0] for saved in different}
     assert len(names) == 1
-    assert await recordings.holds(names.pop())
+    assert await recordings.holds(names.pop(), DEFAULT_TENANT)
+
+
+async def test_a_tenants_recordings_are_its_own(run: Run, bus: Bus, recordings: Recordings) -> None:
+    # Given a recording that one tenant has handed in, and something else of the platform's in the same store
+    await run.ask("One.")
+    name, other = await kept(recordings, run), await bus.blobs.put(b"something else")
+    # When another tenant names them, Then there is nothing, also where they are at hand
+    assert not await recordings.holds(name, "acme")
+    await recordings.answer(replaying(name))
+    for unseen in (name, other):
+        assert not await recordings.holds(unseen, "acme")
+        with pytest.raises(NotFound):
+            await recordings.answer(replaying(unseen, tenant="acme"))
+    # And what it hands in itself answers it
+    text = (await run.record()).dump().encode()
+    again, _ = await recordings.put(text, "acme")
+    assert (await recordings.answer(replaying(again, tenant="acme"))).text == "One."
 
 
 async def test_a_recording_is_read_once_for_many_questions_and_answers_without_the_store(
@@ -252,5 +272,5 @@ async def test_of_many_recordings_the_last_used_stay_at_hand(bus: Bus, tasks: Ta
     for name in (names[0], names[1], names[0], names[2]):
         await recordings.answer(replaying(name))
     # Then the one that was not used for longest has gone, and still answers
-    assert list(recordings._loaded) == [names[0], names[2]]
+    assert [name for _, name in recordings._loaded] == [names[0], names[2]]
     assert (await recordings.answer(replaying(names[1]))).text == "Two."

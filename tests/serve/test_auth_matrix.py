@@ -1,0 +1,168 @@
+"""Who may use which door: every door there is, with every kind of key."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from bus.tasklog import OwnedTask, TaskLog
+from schemas.budget import Budget
+from schemas.key import SCOPES, KeyScope, digest, new_secret
+from schemas.projection import project
+from schemas.receipt import Call, Receipt
+from schemas.settings import DEFAULT_TENANT, Settings
+from schemas.task import TaskRequest
+from serve import directory
+from tests.broker import Broker
+from tests.serve.conftest import claim, complete
+from tests.serve.keys import OPERATORS, PAST, at, doors, make
+
+NEEDS: dict[tuple[str, str], KeyScope | None] = {
+    ("GET", "/health/live"): None,
+    ("GET", "/health/ready"): None,
+    ("GET", "/metrics"): "read",
+    ("GET", "/openapi.json"): "read",
+    ("GET", "/docs"): "read",
+    ("GET", "/docs/oauth2-redirect"): "read",
+    ("GET", "/redoc"): "read",
+    ("GET", "/api/v1/tasks"): "read",
+    ("POST", "/api/v1/tasks"): "write",
+    ("GET", "/api/v1/tasks/{task_id}"): "read",
+    ("DELETE", "/api/v1/tasks/{task_id}"): "write",
+    ("GET", "/api/v1/tasks/{task_id}/events"): "read",
+    ("GET", "/api/v1/tasks/{task_id}/recording"): "read",
+    ("POST", "/api/v1/recordings"): "write",
+    ("GET", "/api/v1/costs"): "read",
+    ("GET", "/api/v1/budgets"): "read",
+    ("GET", "/api/v1/agents"): "read",
+    ("GET", "/api/v1/services"): "read",
+    ("POST", "/api/v1/services/explain"): "read",
+    ("POST", "/api/v1/keys"): "admin",
+    ("GET", "/api/v1/keys"): "admin",
+    ("DELETE", "/api/v1/keys/{key_id}"): "admin",
+    ("POST", "/v1/chat/completions"): "write",
+    ("GET", "/v1/models"): "read",
+}
+"""The scope that each door needs; None: it is open. A new door is entered here, so that nobody forgets to decide."""
+
+OURS = "a secret of ours"
+
+
+@pytest.fixture
+def settings(broker: Broker, tmp_path: Path) -> Settings:
+    home = tmp_path / "http-home"
+    home.mkdir()
+    fields: dict[str, Any] = {"nats_url": broker.url, "database_url": None, "config": None}
+    return Settings(home=home, operator_sha256=digest(OPERATORS), **fields)
+
+
+@pytest.fixture
+async def app(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FastAPI]:
+    monkeypatch.setattr(directory, "FRESH_S", 600.0)  # no actor is there, and looking for them takes a while
+    yield app
+
+
+@pytest.fixture
+async def task(app: FastAPI, tasks: TaskLog) -> OwnedTask:
+    """A task of the platform's own tenant that has ended, in the log and in SQL."""
+    accepted, _ = await tasks.accept(TaskRequest(prompt=OURS), DEFAULT_TENANT)
+    owned = await claim(tasks, accepted.task_id)
+    await complete(owned, OURS)
+    call = Call(step="1", agent=OURS, service="groq", model="m", cost_usd=0.25, prompt_tokens=1, completion_tokens=1)
+    kept = project(owned.events).model_copy(update={"receipt": Receipt.of((call,), 1.0, "claude-opus", None)})
+    await app.state.kept.upsert(DEFAULT_TENANT, kept, 3)
+    return owned
+
+
+async def knock(app: FastAPI, secret: str | None, door: tuple[str, str], **names: str) -> httpx.Response:
+    """Try a door with a body that no door can use, so that nothing is started."""
+    method, path = door
+    async with at(app, secret) as client:
+        body = b"{}" if method == "POST" else None
+        query = {"by": "agent"} if path == "/api/v1/costs" else {}
+        return await client.request(method, re.sub(r"{(\w+)}", lambda m: names[m[1]], path), content=body, params=query)
+
+
+def statuses(replies: dict[tuple[str, str], httpx.Response]) -> dict[tuple[str, str], int]:
+    return {door: reply.status_code for door, reply in replies.items()}
+
+
+async def test_every_door_says_here_who_may_use_it(app: FastAPI) -> None:
+    assert {door for door in doors(app) if door[0] not in ("HEAD", "OPTIONS")} == set(NEEDS)
+
+
+@pytest.mark.parametrize("kind", ["none", "unknown", "wrong", "expired", "revoked"])
+async def test_who_has_no_key_that_may_be_used_gets_into_no_door_but_health(
+    app: FastAPI, task: OwnedTask, kind: str
+) -> None:
+    # Given keys of all scopes, and one that cannot be used
+    good, old, gone = await make(app, "admin"), await make(app, "admin", expires_at=PAST), await make(app, "admin")
+    await app.state.keys.revoke(gone.key.id)
+    await app.state.keyring.look()
+    secret = {
+        "none": None,
+        "unknown": new_secret("nobody-12345678"),
+        "wrong": new_secret(good.key.id),
+        "expired": old.secret,
+        "revoked": gone.secret,
+    }[kind]
+    # When every door is tried with it
+    names = {"task_id": task.accepted.task_id, "key_id": good.key.id}
+    replies = {door: await knock(app, secret, door, **names) for door in NEEDS}
+    # Then all but health are shut, and say nothing of ours
+    assert {door for door, status in statuses(replies).items() if status != 401} == {
+        door for door, scope in NEEDS.items() if scope is None
+    }
+    assert all("www-authenticate" in reply.headers for door, reply in replies.items() if NEEDS[door])
+    assert not any(OURS in reply.text for reply in replies.values())
+    # And nothing was done
+    assert (await app.state.keys.load()).by_id.keys() == {good.key.id, old.key.id}
+
+
+@pytest.mark.parametrize("has", SCOPES)
+async def test_a_key_gets_into_the_doors_of_its_scope_and_of_those_below(
+    app: FastAPI, task: OwnedTask, has: KeyScope
+) -> None:
+    # Given a key of one scope, and another that may be revoked
+    made, spare = await make(app, has), await make(app)
+    # When every door is tried with it
+    names = {"task_id": task.accepted.task_id, "key_id": spare.key.id}
+    replies = {door: await knock(app, made.secret, door, **names) for door in NEEDS}
+    # Then those above its scope are shut, and no other
+    above = {door for door, scope in NEEDS.items() if scope is not None and SCOPES.index(scope) > SCOPES.index(has)}
+    found = statuses(replies)
+    assert {door for door, status in found.items() if status == 403} == above
+    assert 401 not in found.values()
+    # And where there is something of ours, it is seen
+    seen = {path for (method, path), reply in replies.items() if method == "GET" and OURS in reply.text}
+    of_task = "/api/v1/tasks/{task_id}"
+    assert seen == {"/api/v1/tasks", of_task, f"{of_task}/events", f"{of_task}/recording", "/api/v1/costs"}
+
+
+async def test_another_tenants_key_sees_and_reaches_nothing_of_ours(app: FastAPI, task: OwnedTask) -> None:
+    # Given the mightiest key of another tenant, and a key of ours with a budget
+    theirs = await make(app, "admin", tenant="acme", budget=Budget(usd=5).model_dump())
+    ours = await make(app, name=OURS, budget=Budget(usd=3).model_dump())
+    # When every door is tried with it
+    names = {"task_id": task.accepted.task_id, "key_id": ours.key.id}
+    replies = {door: await knock(app, theirs.secret, door, **names) for door in NEEDS}
+    # Then it is let in, and nothing of ours is there
+    found = statuses(replies)
+    assert not {401, 403} & set(found.values())
+    assert not any(OURS in reply.text or ours.key.id in reply.text for reply in replies.values() if reply.is_success)
+    assert {door for door, status in found.items() if status == 404} == {door for door in NEEDS if "{" in door[1]}
+    # And our key may be used still, and of budgets it saw its own alone
+    assert ours.key.id in (await app.state.keys.load()).by_id
+    shown = replies["GET", "/api/v1/budgets"].json()["budgets"]
+    assert [(each["name"], each["limit"]) for each in shown] == [(theirs.key.id, 5.0)]
+
+
+async def test_the_operator_gets_into_every_door(app: FastAPI, task: OwnedTask) -> None:
+    spare = await make(app)
+    names = {"task_id": task.accepted.task_id, "key_id": spare.key.id}
+    found = statuses({door: await knock(app, OPERATORS, door, **names) for door in NEEDS})
+    assert not {401, 403, 404} & set(found.values())
