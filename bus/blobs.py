@@ -19,10 +19,13 @@ TRAVEL_LIMIT = 256 * 1024
 H_REF = "Devskyy-Ref"
 REQUESTS = "requests"
 """Bucket of requests and replies, which nobody reads again later; made when first needed."""
+VECTORS = "vectors"
+"""Bucket of vectors that were paid for, for whoever asks again; made when first needed."""
 REQUESTS_KEEP_S = 3600.0
+VECTORS_KEEP_S = 86_400.0
 PATIENCE_S = 30.0
 """For one payload to come out of the store."""
-_KEEP_S = {PAYLOADS: KEEP_S, REQUESTS: REQUESTS_KEEP_S}
+_KEEP_S = {PAYLOADS: KEEP_S, REQUESTS: REQUESTS_KEEP_S, VECTORS: VECTORS_KEEP_S}
 
 
 class Blobs:
@@ -55,11 +58,12 @@ class Blobs:
         try:
             return await self._js.object_store(bucket)
         except NotFoundError:
-            if bucket != REQUESTS:
+            if bucket == PAYLOADS:
                 raise
-        # Within an hour they may take half of what the others may take in their thirty days.
+        # Within their hour, or day, they may take half of what the others may take in their thirty days.
         payloads = await self._js.stream_info(f"OBJ_{PAYLOADS}")
-        config = api.ObjectStoreConfig(ttl=int(REQUESTS_KEEP_S), max_bytes=max(0, payloads.config.max_bytes or 0) // 2)
+        room = max(0, payloads.config.max_bytes or 0) // 2
+        config = api.ObjectStoreConfig(ttl=int(_KEEP_S[bucket]), max_bytes=room)
         return await self._js.create_object_store(bucket, config=config)
 
     async def get(self, name: str) -> bytes:

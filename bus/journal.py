@@ -22,7 +22,7 @@ from bus.codec import decode, encode
 from bus.streams import CALLS
 from bus.subjects import CallJournal
 from bus.tasklog import NO_ROOM, WRONG_LAST_SEQUENCE
-from schemas.completion import Complete, Completion
+from schemas.completion import Complete, Completion, Embed, Embeddings
 from schemas.errors import BusUnavailable, DevSkyyError, StorageFull
 from schemas.message import Message, Moment
 from schemas.receipt import Call
@@ -66,6 +66,10 @@ class Entry(Message):
     """Attempts that are over and were or may have been charged."""
     completion: Completion | None = None
     """The recorded answer, once ended."""
+    embeddings: Embeddings | None = None
+    """The same, where vectors were asked for; they themselves lie elsewhere, if anywhere."""
+    key: str | None = None
+    """The API key that asked, where there was one."""
 
 
 class Overtaken(DevSkyyError):
@@ -96,19 +100,24 @@ class Spending:
 
 _QUESTION = {"agent", "messages", "temperature", "max_tokens", "json_schema", "tools", "tool_choice"}
 """What determines an answer; whose question it is, who may answer it, how soon and how dearly, does not."""
+_QUESTION_OF_VECTORS = {"service", "texts"}
+"""The same of vectors. Those of another service mean other things, so the service is part of it."""
 
 
-def question_of(ask: Complete) -> str:
+def question_of(ask: Complete | Embed) -> str:
     """A question's name: SHA-256 of what determines its answer, the same in every task, tenant and platform.
 
     Defaults are left out, so that a field which a later version adds leaves recorded questions as they are.
     """
     # 9 µs a question; `model_dump` and `json.dumps` with sorted keys took 43.
-    said = Complete.__pydantic_serializer__.to_json(ask, include=_QUESTION, exclude_defaults=True)
+    if isinstance(ask, Complete):
+        said = Complete.__pydantic_serializer__.to_json(ask, include=_QUESTION, exclude_defaults=True)
+    else:
+        said = Embed.__pydantic_serializer__.to_json(ask, include=_QUESTION_OF_VECTORS)
     return hashlib.sha256(said).hexdigest()
 
 
-def key_of(ask: Complete, question: str | None = None) -> CallJournal:
+def key_of(ask: Complete | Embed, question: str | None = None) -> CallJournal:
     """The call's name: what is asked; not of whom, how long or how dearly it may be answered. A new owner of a task may
     choose other services than the one before it, and still gets the answer that was paid for.
 

@@ -1,11 +1,15 @@
 """What is asked of the gateway, and what it answers."""
 
-from typing import Any, Literal
+import secrets
+import struct
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
 from schemas.budget import Budget
-from schemas.message import Message, Moment
+from schemas.message import Message, Moment, now
 from schemas.problem import Problem
 from schemas.receipt import Call
 from schemas.service import LOCAL_EMBEDDINGS
@@ -13,6 +17,10 @@ from schemas.settings import DEFAULT_TENANT
 
 DEFAULT_MAX_TOKENS = 1024
 """How long an answer may be where neither its caller nor an agent says so."""
+NO_TASK = "embeddings"
+"""In place of a task's id where a call for vectors belongs to none. No task has it."""
+MAX_TEXTS = 2048
+"""Texts in one call for vectors."""
 
 
 class ImagePart(Message):
@@ -108,7 +116,9 @@ class Embed(Message):
     kind: Literal["models.embed"] = "models.embed"
     version: Literal[1] = 1
     tenant: str = DEFAULT_TENANT
-    task_id: str = "embeddings"
+    task_id: str = NO_TASK
+    step: str = Field(default_factory=lambda: secrets.token_hex(16))
+    """Left out, this is asked for the first time; sent again, it stays the same."""
     agent: str = "embeddings"
     service: str = LOCAL_EMBEDDINGS
     root: str | None = None
@@ -116,20 +126,38 @@ class Embed(Message):
     key_budget: Budget | None = None
     max_cost_usd: float | None = Field(default=None, ge=0)
     max_total_tokens: int | None = Field(default=None, ge=1)
-    texts: tuple[str, ...] = Field(min_length=1, max_length=2048)
-    timeout_s: float = Field(default=30.0, gt=0)
+    texts: tuple[str, ...] = Field(min_length=1, max_length=MAX_TEXTS)
+    deadline_at: Moment = Field(default_factory=lambda: now() + timedelta(seconds=30))
 
 
 class Embeddings(Message):
-    """Vectors of unit length, one for each text, all of `dimensions` floats."""
+    """Vectors, one for each text. With `problem` set there are none, and `calls` still says what was spent."""
 
     kind: Literal["models.embeddings"] = "models.embeddings"
     version: Literal[1] = 1
-    model: str
-    dimensions: int
-    vectors: tuple[tuple[float, ...], ...]
-    call: Call | None = None
-    """What it cost."""
+    model: str = ""
+    dimensions: int = 0
+    """Floats of each vector."""
+    packed: bytes = b""
+    """The vectors one after another, 64-bit floats, lowest byte first: as lists of numbers they took ten times longer
+    to send and to read."""
+    blob: str | None = None
+    """Where `packed` lies in the object store, of an answer that is recorded."""
+    prompt_tokens: int | None = None
+    calls: tuple[Call, ...] = ()
+    """Every attempt that was or may have been charged; the one that served is last."""
+    problem: Problem | None = None
+
+    @classmethod
+    def of(cls, vectors: Sequence[Sequence[float]], **fields: Any) -> Self:
+        """An answer with these vectors, one at least and all of one length."""
+        packed = b"".join(struct.pack(f"<{len(vector)}d", *vector) for vector in vectors)
+        return cls(dimensions=len(vectors[0]), packed=packed, **fields)
+
+    @property
+    def vectors(self) -> tuple[tuple[float, ...], ...]:
+        """Unpacked anew at each look."""
+        return tuple(struct.iter_unpack(f"<{self.dimensions}d", self.packed)) if self.dimensions else ()
 
 
 class Generate(Message):

@@ -284,6 +284,7 @@ class UpstreamError(DevSkyyError):
         super().__init__(service, reason, again, retry_after_s, spent, status)
         self.service, self.reason, self.again = service, reason, again
         self.retry_after_s, self.spent, self.status = retry_after_s, spent, status
+        self.retryable = again and spent is False  # type: ignore[misc]
 
     def __str__(self) -> str:
         return f"{self.service}: {self.reason}"

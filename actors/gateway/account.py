@@ -3,32 +3,37 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Literal
+from datetime import datetime
+from typing import Generic, Literal, TypeVar
 
 import structlog
 
 from actors.gateway.purse import Purse
 from bus.journal import Entry, JournalStore, Overtaken, Spent, in_doubt
 from bus.subjects import CallJournal
-from schemas.budget import Reservation
-from schemas.completion import Complete, Completion
-from schemas.errors import BusUnavailable, Unavailable
+from schemas.budget import BudgetRefused, Reservation
+from schemas.completion import Complete, Completion, Embed, Embeddings
+from schemas.errors import BusUnavailable, DeadlineExceeded, Unavailable
 from schemas.message import now
 from schemas.receipt import Call
 
 PATIENCE_S = 60.0
 """How long the bus may take to record an entry."""
+STOOD_STILL_S = 2.0
+"""A gateway that cannot be asked for three seconds is taken for dead; after this long it asks whether it was."""
 Kind = Literal["unfit", "budget", "busy", "failed"]
 """Why a service was passed over: it cannot do this, no budget allows it, it has no room, or it failed now or lately."""
+Q = TypeVar("Q", Complete, Embed)
+"""What is asked."""
 
 log = structlog.get_logger()
 
 
 @dataclass
-class Account:
+class Account(Generic[Q]):
     """One question on its way through the services of its order."""
 
-    ask: Complete
+    ask: Q
     key: CallJournal
     question: str
     """What `question_of` gives."""
@@ -63,6 +68,42 @@ class Account:
         self.kinds.append(kind)
         if retry_after_s is not None:
             self.retry_after_s.append(retry_after_s)
+
+    async def set_out(self, call: Call, purse: Purse, most_tokens: int, free: bool = False) -> Reservation | None:
+        """Hold what an attempt may cost and take, and record it: after this, and not before, it may be made.
+
+        Args:
+            call: as it begins, its cost the most that it can come to; None when nobody knows.
+            free: nothing is written first where no budget limits it: there is nothing that a crash could leave open.
+
+        Returns:
+            What is held, if anything is.
+
+        Raises:
+            BudgetRefused: no budget allows it, or others gave back what was held.
+            DeadlineExceeded: the question's time is over.
+            Overtaken, BusUnavailable: see `note`.
+        """
+        began = time.monotonic()
+        place = self.attempts + 1
+        reserved = await purse.reserve(self.ask, call.service, call.cost_usd, most_tokens, str(self.key), place)
+        reservation = reserved if reserved.holds else None
+        if free and reservation is None:
+            self.attempts += 1
+            return None
+        try:
+            await self.begin(call, reservation)
+            in_time(self.ask.deadline_at)
+            stood_still = time.monotonic() - began > STOOD_STILL_S
+            if reservation is not None and stood_still and not await purse.holds(reservation):
+                raise BudgetRefused("this gateway was taken for dead, and what it held was given back", "tree")
+        except BaseException:
+            if any(each is call for each in self.open):
+                self.end(call, None, reservation)
+            elif reservation is not None:
+                await purse.release(reservation)
+            raise
+        return reservation
 
     async def begin(self, call: Call, reservation: Reservation | None) -> None:
         """Record an attempt before it is made, and only then go on; where this raises as `note` does, it has not."""
@@ -117,11 +158,11 @@ class Account:
             await writing
             raise
 
-    async def close(self, completion: Completion) -> None:
+    async def close(self, reply: Completion | Embeddings) -> None:
         """Record what came of it; raises as `note` does."""
-        await self._write(self._entry("ended", completion))
+        await self._write(self._entry("ended", reply))
 
-    def _entry(self, state: Literal["begun", "ended"], completion: Completion | None) -> Entry:
+    def _entry(self, state: Literal["begun", "ended"], reply: Completion | Embeddings | None) -> Entry:
         return Entry(
             state=state,
             gateway=self.gateway,
@@ -130,7 +171,9 @@ class Account:
             open=self.open,
             calls=self.calls,
             held=dict(self.held),
-            completion=completion,
+            completion=reply if isinstance(reply, Completion) else None,
+            embeddings=reply.model_copy(update={"packed": b""}) if isinstance(reply, Embeddings) else None,
+            key=self.ask.key,
         )
 
     async def _write(self, entry: Entry) -> None:
@@ -144,3 +187,9 @@ class Account:
                     raise
                 log.warning("recording again", key=str(self.key), error=str(error))
                 await asyncio.sleep(0.2)
+
+
+def in_time(deadline: datetime) -> None:
+    """Raises DeadlineExceeded when the deadline has passed."""
+    if (left := (deadline - now()).total_seconds()) <= 0:
+        raise DeadlineExceeded("the call", max(0.0, left))

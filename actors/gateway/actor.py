@@ -23,6 +23,7 @@ from bus.journal import Journal
 from bus.purse import PurseStream
 from bus.recordings import Recordings
 from bus.subjects import GatewayAlive, GatewayFigures, ModelsComplete, ModelsEmbed, TaskTokens
+from bus.vectors import Vectors
 from schemas.completion import Complete, Delta, Embed
 from schemas.errors import BusUnavailable, DeadlineExceeded, DevSkyyError, RemoteError, ResponderLost
 from schemas.message import Message
@@ -78,16 +79,18 @@ class GatewayActor(Actor):
             steadiness=self._steadiness,
             cache=Cache(self.bus),
             recordings=Recordings(self.bus),
+            vectors=Vectors(self.bus),
             told=self._told,
             keep=self.bus.keep,
         )
         self._gateway = Gateway(self.instance, surroundings)
+        self._embedding = Embedding(self.instance, surroundings)
         self.spawn(self._publish_tokens())
         self.spawn(self._publish_figures())
         self.spawn(self._sweep())
         return [
             Endpoint("complete", ModelsComplete.pattern(), Complete, self._gateway.complete, concurrency=4096),
-            Endpoint("embed", ModelsEmbed.pattern(), Embed, Embedding(surroundings).embed, concurrency=256),
+            Endpoint("embed", ModelsEmbed.pattern(), Embed, self._embedding.embed, concurrency=256),
             Endpoint("alive", str(GatewayAlive(self.instance)), Alive, self._alive, concurrency=1024),
         ]
 
@@ -140,7 +143,8 @@ class GatewayActor(Actor):
         return await self._asked_alive(instance, "") is not None
 
     async def _alive(self, asked: Alive) -> Alive:
-        return Alive(key=asked.key, working=self._gateway.works_on(asked.key))
+        working = self._gateway.works_on(asked.key) or self._embedding.works_on(asked.key)
+        return Alive(key=asked.key, working=working)
 
     async def _works(self, instance: str, key: str) -> bool:
         """Whether the gateway of that name lives and works on that call."""

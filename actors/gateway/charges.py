@@ -3,10 +3,11 @@
 import json
 
 from actors.catalogue import cost_usd, most_cost_usd, tokens
-from actors.gateway.providers import Heard, Served
+from actors.gateway.providers import Embedded, Heard, Served
 from actors.gateway.scopes import nano
 from schemas.budget import Reservation
 from schemas.completion import Complete
+from schemas.errors import BudgetExceeded
 from schemas.receipt import Call
 from schemas.service import Price
 
@@ -46,16 +47,7 @@ def answered(call: Call, ask: Complete, served: Served, price: Price | None, lat
     Args:
         call: as it began, its cost the reservation.
     """
-    counted = served.prompt_tokens is not None and served.completion_tokens is not None
-    cost: float | None
-    if price is None:
-        cost, reason = None, call.cost_unknown_reason or "price unknown"
-    elif counted:
-        cost, reason = cost_usd(price, served.prompt_tokens or 0, served.completion_tokens or 0), None
-    elif price.free:
-        cost, reason = 0.0, None
-    else:
-        cost, reason = None, NO_USAGE
+    cost, reason = _cost(call, served.prompt_tokens, served.completion_tokens, price)
     return call.model_copy(
         update={
             "outcome": "answered",
@@ -70,6 +62,40 @@ def answered(call: Call, ask: Complete, served: Served, price: Price | None, lat
             "overrun": _overran(call, ask, cost, (served.prompt_tokens or 0) + (served.completion_tokens or 0)),
         }
     )
+
+
+def embedded(call: Call, made: Embedded, most: int, price: Price | None, latency_ms: float) -> Call:
+    """The attempt that brought vectors, at what the provider reported.
+
+    Args:
+        call: as it began, its cost the reservation.
+        most: tokens that it could take.
+    """
+    cost, reason = _cost(call, made.prompt_tokens, 0, price)
+    return call.model_copy(
+        update={
+            "outcome": "answered",
+            "model": made.model or call.model,
+            "prompt_tokens": made.prompt_tokens,
+            "completion_tokens": 0,
+            "cost_usd": cost,
+            "cost_estimated": False,
+            "cost_unknown_reason": reason,
+            "latency_ms": latency_ms,
+            "overrun": (made.prompt_tokens or 0) > most,
+        }
+    )
+
+
+def _cost(
+    call: Call, prompt_tokens: int | None, completion_tokens: int | None, price: Price | None
+) -> tuple[float | None, str | None]:
+    """What an answer cost, or why nobody knows."""
+    if price is None:
+        return None, call.cost_unknown_reason or "price unknown"
+    if prompt_tokens is not None and completion_tokens is not None:
+        return cost_usd(price, prompt_tokens, completion_tokens), None
+    return (0.0, None) if price.free else (None, NO_USAGE)
 
 
 def cut_off(call: Call, ask: Complete, heard: Heard, price: Price | None, outcome: str, latency_ms: float) -> Call:
@@ -105,7 +131,17 @@ def _overran(call: Call, ask: Complete, cost: float | None, taken: int) -> bool:
     return (cost is not None and call.cost_usd is not None and cost > call.cost_usd) or taken > most_tokens(ask)
 
 
-def exceeds(reservation: Reservation, call: Call) -> bool:
-    """Whether a call took more than is held for it in some budget."""
+def keep_to(reservation: Reservation | None, begun: Call, call: Call) -> None:
+    """See that an answered call took no more than was held for it in every budget.
+
+    Raises:
+        BudgetExceeded: it did, which only its provider can bring about; it is charged.
+    """
+    if reservation is None or not call.overrun:
+        return
     cost, taken = call.cost_usd or 0.0, (call.prompt_tokens or 0) + (call.completion_tokens or 0)
-    return any((nano(cost) if hold.unit == "usd" else taken) > hold.amount for hold in reservation.holds)
+    if any((nano(cost) if hold.unit == "usd" else taken) > hold.amount for hold in reservation.holds):
+        raise BudgetExceeded(
+            f"{call.service} took ${cost:.6f} and {taken:,} tokens, allowed were "
+            f"${begun.cost_usd or 0:.6f} and {reservation.tokens:,} tokens"
+        )

@@ -6,14 +6,13 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 
 import structlog
 
 from actors.catalogue import Catalogue, key_variable, no_images_because, price_of, unavailable_because
 from actors.gateway import charges
-from actors.gateway.account import Account, Kind
+from actors.gateway.account import Account, Kind, in_time
 from actors.gateway.breaker import Resting
 from actors.gateway.hedging import race
 from actors.gateway.limits import AtLimit, NotNow
@@ -23,13 +22,11 @@ from actors.gateway.steadiness import Lane, Visit
 from bus.journal import Overtaken
 from schemas.budget import BudgetRefused, Reservation
 from schemas.completion import Complete
-from schemas.errors import BudgetExceeded, DeadlineExceeded, Unavailable, UpstreamError
+from schemas.errors import UpstreamError
 from schemas.message import now
 from schemas.receipt import Call
 from schemas.service import ServiceSpec
 
-STOOD_STILL_S = 2.0
-"""A gateway that cannot be asked for three seconds is taken for dead; after this long it asks whether it was."""
 PATIENCE_S = 2.0
 """How long a call waits for room at a service that is not the last of its order."""
 
@@ -89,7 +86,7 @@ class Service:
         self,
         name: str,
         spec: ServiceSpec,
-        account: Account,
+        account: Account[Complete],
         *,
         lane: Lane,
         purse: Purse,
@@ -201,40 +198,25 @@ class Service:
         """Get a place and the money for it, and write down that the provider is about to be called."""
         ask, account = self._ask, self._account
         visit = await self._place(patience_s)
-        began = time.monotonic()
-        reservation: Reservation | None = None
-        call: Call | None = None
+        most = charges.most_usd(self._price, ask)
+        call = Call(
+            step=ask.step,
+            agent=ask.agent,
+            service=self._name,
+            model=self._spec.model.split("/", 1)[1],
+            region=self._spec.region,
+            fallback_from=tuple(account.passed),
+            retries=tuple(self._retries),
+            hedged=hedged,
+            outcome="failed",
+            cost_usd=most,
+            cost_estimated=bool(most),
+            cost_unknown_reason=self._unknown,
+        )
         try:
-            most = charges.most_usd(self._price, ask)
-            reserved = await self._purse.reserve(
-                ask, self._name, most, charges.most_tokens(ask), str(account.key), account.attempts + 1
-            )
-            reservation = reserved if reserved.holds else None
-            call = Call(
-                step=ask.step,
-                agent=ask.agent,
-                service=self._name,
-                model=self._spec.model.split("/", 1)[1],
-                region=self._spec.region,
-                fallback_from=tuple(account.passed),
-                retries=tuple(self._retries),
-                hedged=hedged,
-                outcome="failed",
-                cost_usd=most,
-                cost_estimated=bool(most),
-                cost_unknown_reason=self._unknown,
-            )
-            await account.begin(call, reservation)
-            in_time(ask.deadline_at)
-            stood_still = time.monotonic() - began > STOOD_STILL_S
-            if reservation is not None and stood_still and not await self._purse.holds(reservation):
-                raise BudgetRefused("this gateway was taken for dead, and what it held was given back", "tree")
-        except BaseException as error:
+            reservation = await account.set_out(call, self._purse, charges.most_tokens(ask))
+        except BaseException:
             visit.withdraw()  # nobody was called
-            if call is not None and not isinstance(error, Overtaken | Unavailable):
-                account.end(call, None, reservation)
-            elif reservation is not None:
-                await self._purse.release(reservation)
             raise
         begun = _Try(
             call, visit, reservation, self._hear(account.attempts), self._attempt_of(), began=time.perf_counter()
@@ -292,12 +274,7 @@ class Service:
         if len(self._retries) > len(call.retries):  # the other of two failed meanwhile
             call = call.model_copy(update={"retries": tuple(self._retries)})
         self._over(one, call)
-        if call.overrun and one.reservation is not None and charges.exceeds(one.reservation, call):
-            tokens = (served.prompt_tokens or 0) + (served.completion_tokens or 0)
-            raise BudgetExceeded(
-                f"{self._name} took ${call.cost_usd or 0:.6f} and {tokens:,} tokens, allowed were "
-                f"${one.call.cost_usd or 0:.6f} and {one.reservation.tokens:,} tokens"
-            )
+        charges.keep_to(one.reservation, one.call, call)
         return served
 
     def _failed(self, one: _Try, error: UpstreamError) -> None:
@@ -338,9 +315,3 @@ def key_of(spec: ServiceSpec, environ: Mapping[str, str]) -> str | None:
     variable = key_variable(spec)
     key = environ.get(variable) if variable else None
     return key.strip() if key else None
-
-
-def in_time(deadline: datetime) -> None:
-    """Raises DeadlineExceeded when the deadline has passed."""
-    if (left := (deadline - now()).total_seconds()) <= 0:
-        raise DeadlineExceeded("the call", max(0.0, left))

@@ -28,6 +28,12 @@ class Recordings(Protocol):
     async def answer(self, ask: Complete, question: str | None = None) -> Completion: ...
 
 
+class Vectors(Protocol):
+    async def put(self, packed: bytes) -> str | None: ...
+
+    async def get(self, name: str) -> bytes | None: ...
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What a gateway works with."""
@@ -42,6 +48,7 @@ class Surroundings:
     steadiness: Steadiness
     cache: Cache
     recordings: Recordings
+    vectors: Vectors
     told: Told = lambda *_: None
     """Told of streamed text, piece by piece."""
     keep: Callable[[asyncio.Task[None]], None] = lambda _: None

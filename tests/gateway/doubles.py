@@ -1,6 +1,7 @@
 """A journal in memory, providers that follow a script, and the question that most tests ask."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from actors.catalogue import Catalogue, load
 from actors.gateway.breaker import Change
+from actors.gateway.embedding import Embedding
 from actors.gateway.gateway import Gateway
 from actors.gateway.limits import Clock
 from actors.gateway.providers import Attempt, EmbedAttempt, Embedded, Heard, Provider, Served
@@ -26,7 +28,18 @@ from schemas.service import ServiceSpec
 from tests.gateway.purses import MemoryPurse, Shelf
 from tests.gateway.questions import ask
 
-__all__ = ["Bench", "MemoryCache", "MemoryJournal", "Script", "ask", "broken", "catalogue_of", "refused", "served"]
+__all__ = [
+    "Bench",
+    "MemoryCache",
+    "MemoryJournal",
+    "MemoryVectors",
+    "Script",
+    "ask",
+    "broken",
+    "catalogue_of",
+    "refused",
+    "served",
+]
 
 LONG_S = 30.0
 """A time limit that a test reaches only when it fails."""
@@ -152,6 +165,24 @@ class MemoryCache:
         self.kept[tenant, service, model, question] = cached
 
 
+class MemoryVectors:
+    """Keeps vectors while there is room."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+        self.full = False
+
+    async def put(self, packed: bytes) -> str | None:
+        if self.full:
+            return None
+        name = hashlib.sha256(packed).hexdigest()
+        self.kept[name] = packed
+        return name
+
+    async def get(self, name: str) -> bytes | None:
+        return self.kept.get(name)
+
+
 class Bench:
     """One gateway, its journal, and a script for each service, by name."""
 
@@ -171,7 +202,7 @@ class Bench:
         self.environ: dict[str, str] = {}
         self._records: list[asyncio.Task[None]] = []
         self.shelf = shelf or Shelf()
-        self.cache = MemoryCache()
+        self.cache, self.vectors = MemoryCache(), MemoryVectors()
         self.recordings: dict[str, Completion] = {}
         """Answers by step."""
         self.purse = Purse(name, budgets or Budgets(), MemoryPurse(self.shelf))
@@ -187,10 +218,11 @@ class Bench:
             steadiness=Steadiness(name, changed=self._changed, clock=clock),
             cache=self.cache,
             recordings=self,
+            vectors=self.vectors,
             told=lambda _, attempt, offset, piece: self.told.append((attempt, offset, piece)),
             keep=self._records.append,
         )
-        self.gateway = Gateway(name, self.surroundings)
+        self.gateway, self.embedding = Gateway(name, self.surroundings), Embedding(name, self.surroundings)
 
     async def answer(self, ask: Complete, question: str | None = None) -> Completion:
         """As `Recordings` does."""

@@ -31,6 +31,7 @@ from bus.journal import Journal
 from bus.purse import PurseStream
 from bus.recordings import Recordings
 from bus.subjects import GatewayAlive, ModelsComplete
+from bus.vectors import Vectors
 from schemas.budget import Budget, Budgets
 from schemas.completion import Complete
 from schemas.errors import BusUnavailable, DeadlineExceeded, ResponderLost
@@ -103,6 +104,7 @@ async def run(url: str, instance: str, catalogue: str, victim: str) -> None:
         steadiness=Steadiness(instance, gateways=2),
         cache=Cache(bus),
         recordings=Recordings(bus),
+        vectors=Vectors(bus),
         keep=bus.keep,
     )
     gateway = Gateway(instance, surroundings)

@@ -65,9 +65,9 @@ async def test_a_text_is_asked_for_and_told_whole_even_of_a_stream() -> None:
 
 
 async def test_vectors_are_asked_for() -> None:
-    bus = ScriptedBus(Embeddings(model="small", dimensions=2, vectors=((0.0, 1.0),)))
+    bus = ScriptedBus(Embeddings.of(((0.0, 1.0),), model="small", prompt_tokens=1))
     embedded = await provider_on(bus).embed(EmbedAttempt("local", SPEC, None, ("red",), 5.0, "r"))
-    assert embedded == Embedded(((0.0, 1.0),), "small", None)
+    assert embedded == Embedded(((0.0, 1.0),), "small", 1)
     assert bus.asked[0][0] == "devskyy.v1.embedded.small.embed"
 
 

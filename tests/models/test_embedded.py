@@ -129,25 +129,45 @@ def cosine(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     return sum(a * b for a, b in zip(one, other, strict=True))
 
 
+async def vectors_of(embeddings: EmbeddedEmbeddings, *texts: str) -> tuple[tuple[float, ...], ...]:
+    return (await embeddings.embed(texts)).vectors
+
+
 async def test_vectors_have_unit_length_and_256_dimensions(embeddings: EmbeddedEmbeddings) -> None:
-    vectors = await embeddings.embed(("A handbag of calf leather.", "x", "Das ist ein längerer Satz." * 50))
+    vectors = await vectors_of(embeddings, "A handbag of calf leather.", "x", "Das ist ein längerer Satz." * 50)
     assert [len(vector) for vector in vectors] == [256] * 3
     assert [math.hypot(*vector) for vector in vectors] == pytest.approx([1.0] * 3, abs=1e-3)
 
 
 async def test_similar_texts_are_nearer_than_different_ones(embeddings: EmbeddedEmbeddings) -> None:
-    cat, kitten, tax = await embeddings.embed(
-        ("The cat sleeps on the sofa.", "A kitten is asleep on the couch.", "Quarterly tax returns are due in April.")
+    cat, kitten, tax = await vectors_of(
+        embeddings,
+        "The cat sleeps on the sofa.",
+        "A kitten is asleep on the couch.",
+        "Quarterly tax returns are due in April.",
     )
     assert cosine(cat, kitten) > cosine(cat, tax) + 0.2
 
 
 async def test_a_text_has_the_same_vector_whatever_stands_beside_it(embeddings: EmbeddedEmbeddings) -> None:
-    (alone,) = await embeddings.embed(("A handbag.",))
-    together = await embeddings.embed(("Something much longer than that, to be padded to.", "A handbag."))
-    assert cosine(alone, together[1]) == pytest.approx(1.0, abs=1e-3)
+    (alone,) = await vectors_of(embeddings, "A handbag.")
+    _, small, _ = await vectors_of(
+        embeddings, "Something much longer than that, to be padded to.", "A handbag.", "and so on " * 10_000
+    )
+    assert cosine(alone, small) == pytest.approx(1.0, abs=1e-3)
 
 
-async def test_an_empty_text_is_refused_by_its_place(embeddings: EmbeddedEmbeddings) -> None:
-    with pytest.raises(InvalidRequest, match=r"texts\.1: is empty"):
-        await embeddings.embed(("A handbag.", ""))
+async def test_the_tokens_of_all_texts_are_counted(embeddings: EmbeddedEmbeddings) -> None:
+    one, both = await embeddings.embed(("A handbag.",)), await embeddings.embed(("A handbag.", "A handbag." * 1000))
+    assert one.prompt_tokens is not None
+    assert both.prompt_tokens is not None
+    assert 2 <= one.prompt_tokens <= 6
+    assert one.prompt_tokens * 700 < both.prompt_tokens < one.prompt_tokens * 1300
+
+
+@pytest.mark.parametrize(("text", "rule"), [("", "is empty"), ("é" * 70_000, "has 140,000 bytes")])
+async def test_a_text_that_cannot_be_embedded_is_refused_by_its_place(
+    embeddings: EmbeddedEmbeddings, text: str, rule: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=rf"texts\.1: {rule}"):
+        await embeddings.embed(("A handbag.", text))

@@ -46,7 +46,7 @@ class EmbeddedProvider:
 
     async def embed(self, attempt: EmbedAttempt) -> Embedded:
         answer = await self._ask(attempt, "embed", Embed(texts=attempt.texts), Embeddings)
-        return Embedded(answer.vectors, _model(attempt.spec), None)
+        return Embedded(answer.vectors, _model(attempt.spec), answer.prompt_tokens)
 
     async def _ask(self, attempt: Attempt | EmbedAttempt, verb: str, ask: Message, kind: type[M]) -> M:
         subject = EmbeddedModel(_model(attempt.spec), verb)
