@@ -77,11 +77,16 @@ class Settings(BaseSettings):
             variable = name if name.isupper() else f"DEVSKYY_{name.upper()}"
             raise ConfigError("environment", variable, f"{first['msg']} (got {first['input']!r})") from None
 
+    @property
+    def sqlite_file(self) -> Path:
+        """Where the database is if no other is named."""
+        return self.home / "devskyy.db"
+
     @cached_property
     def sql_url(self) -> str:
         """SQLAlchemy's URL with an async driver."""
         if self.database_url is None:
-            return f"sqlite+aiosqlite:///{self.home / 'devskyy.db'}"
+            return f"sqlite+aiosqlite:///{self.sqlite_file}"
         for plain in ("postgresql://", "postgres://"):
             if self.database_url.startswith(plain):
                 return "postgresql+asyncpg://" + self.database_url.removeprefix(plain)

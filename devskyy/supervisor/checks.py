@@ -1,10 +1,12 @@
 """What must hold before a platform starts: settings, disk, port, and that nobody else runs with this home."""
 
+import asyncio
 import contextlib
 import fcntl
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,8 +15,10 @@ import psutil
 from devskyy.supervisor import ports
 from devskyy.supervisor.state import state_path
 from schemas.errors import StartError
+from schemas.message import now
 from schemas.settings import Settings, is_loopback
 
+EVERY_INTERFACE = "0.0.0.0"
 ENOUGH_DISK = 64 * 1024 * 1024
 """Below this the platform says that its disk is full, and starts only if it has more."""
 
@@ -25,19 +29,20 @@ def check(settings: Settings) -> None:
     Raises:
         StartError: names the cause and the remedy.
         ConfigError: the overlay is bad.
+        Unavailable: the database cannot be looked into.
     """
     from actors.catalogue import load
 
     load(settings.config)
-    if not is_loopback(settings.http_host):
-        raise StartError(
-            f"DEVSKYY_HTTP_HOST={settings.http_host} would open the platform to other machines without credentials",
-            "leave it at 127.0.0.1 and put a proxy with authentication before it",
-        )
-    if settings.http_host not in ("127.0.0.1", "localhost"):
+    if settings.http_host not in ("127.0.0.1", "localhost", EVERY_INTERFACE):
         raise StartError(
             f"DEVSKYY_HTTP_HOST={settings.http_host}: Ray Serve's proxy would look for replicas at 127.0.0.1 in vain",
-            "leave it at 127.0.0.1",
+            f"leave it at 127.0.0.1; or set {EVERY_INTERFACE}, with an API key, a firewall and TLS before it",
+        )
+    if not is_loopback(settings.http_host) and not _has_key(settings):
+        raise StartError(
+            f"DEVSKYY_HTTP_HOST={settings.http_host} opens the platform to other machines, and there is no API key",
+            "start it without DEVSKYY_HTTP_HOST, make a key with `devskyy keys create NAME`, and start it anew",
         )
     if settings.ray_address is not None and not is_loopback(settings.ray_address.rsplit(":", 1)[0].split("//")[-1]):
         broker = urlsplit(settings.nats_url).hostname if settings.nats_url else None
@@ -56,6 +61,26 @@ def check(settings: Settings) -> None:
             f"the home {settings.home} cannot be written ({error.strerror})",
             "set DEVSKYY_HOME to a folder of yours, or make room",
         ) from None
+
+
+def _has_key(settings: Settings) -> bool:
+    """Whether somebody could be let in who is not the operator. Makes no database where there is none."""
+    from storage import Database, KeyRepository
+
+    if settings.database_url is None and not settings.sqlite_file.exists():
+        return False
+
+    async def look() -> bool:
+        database = Database(settings.sql_url)
+        try:
+            await database.migrate()
+            kept = await KeyRepository(database).load()
+        finally:
+            await database.close()
+        return any(not each.key.expired(now()) for each in kept.by_id.values())
+
+    with ThreadPoolExecutor(1) as aside:  # this may be called where an event loop runs
+        return aside.submit(asyncio.run, look()).result()
 
 
 def stream_budget(settings: Settings) -> int:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Stands before Ray Serve's HAProxy and makes its configuration the platform's own:
-# - its statistics and metrics listen on loopback, its admin socket is its owner's alone;
+# - its statistics and metrics listen on loopback, wherever the doors do; its admin socket is its owner's alone;
 # - what it answers itself is a problem to try again, as everywhere else. That covers the 404 of a proxy that was
 #   started anew and knows no routes yet: a task that was accepted must never be called unknown. A request that
 #   cannot be used is a problem too, and none to try again. Only what HAProxy cannot even parse gets its built-in page,
@@ -43,7 +43,7 @@ if [ -n "$config" ]; then
     unread="status 400 content-type application/problem+json file $place/400.json"
     plain="{ res.hdr(content-type) -m beg text/plain }"
     sed -i \
-        -e 's/^\( *bind \)\*\{0,1\}:\([0-9]\)/\1127.0.0.1:\2/' \
+        -e '/^frontend http_frontend/,/^ *bind /!s/^\( *bind \)\*\{0,1\}:\([0-9]\)/\1127.0.0.1:\2/' \
         -e 's/mode 666 level admin/mode 600 level admin/' \
         -e '/^ *errorfile \(400\|408\|413\|500\) /d' \
         -e "s#^\( *errorfile 50[234] \).*#\1$place/503.http#" \

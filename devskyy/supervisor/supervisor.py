@@ -23,9 +23,11 @@ from bus import logs, server
 from bus.client import Bus
 from bus.files import tail
 from devskyy.supervisor import ports, processes, ray_head
-from devskyy.supervisor.checks import ENOUGH_DISK, check, check_port, locked, stream_budget
+from devskyy.supervisor.checks import ENOUGH_DISK, EVERY_INTERFACE, check, check_port, locked, stream_budget
+from devskyy.supervisor.operator import operators_key
 from devskyy.supervisor.state import START_PATIENCE_S, Phase, PlatformState, clear_state, write_state
 from schemas.errors import DevSkyyError, StartError
+from schemas.key import digest
 from schemas.message import now
 from schemas.settings import DEFAULT_TENANT, Settings
 
@@ -98,6 +100,8 @@ class Supervisor:
 
     async def _start(self) -> None:
         credentials = server.Credentials.of_home(self._home)
+        operator = digest(operators_key(self._home))
+        self._settings = self._settings.model_copy(update={"operator_sha256": operator})
         outside: str | None = None
         if self._embedded_nats:
             (self._nats_port,) = ports.free(1)
@@ -392,7 +396,9 @@ class Supervisor:
 
 
 def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    """Where it is reached from this machine."""
+    own = "127.0.0.1" if host == EVERY_INTERFACE else host
+    return f"[{own}]" if ":" in own else own
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 import os
 import socket
 import stat
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 from devskyy.supervisor import ports
 from devskyy.supervisor.checks import check, check_port
 from schemas.errors import ConfigError, StartError
+from schemas.key import NewKey
+from schemas.message import now
 from schemas.settings import Settings
+from storage import Database, KeyRepository
 
 
 @pytest.fixture
@@ -39,25 +43,42 @@ def test_the_loopback_is_accepted_by_number_and_by_name(fresh: Path, host: str) 
     check(settings(fresh, http_host=host))
 
 
-@pytest.mark.parametrize("host", ["127.0.0.2", "::1"])
-def test_a_loopback_on_which_no_task_would_be_served_is_refused(fresh: Path, host: str) -> None:
-    # Given another loopback, where replicas would listen and Ray's proxy would not look for them
+@pytest.mark.parametrize("host", ["127.0.0.2", "::1", "::", "192.168.1.7", "shop.example", ""])
+def test_a_host_on_which_no_task_would_be_served_is_refused(fresh: Path, host: str) -> None:
+    # Given another host, where replicas would listen and Ray's proxy would not look for them
     # When it is checked
     with pytest.raises(StartError, match="in vain") as refused:
         check(settings(fresh, http_host=host))
-    # Then the remedy is named, instead of a start that is never ready
-    assert "127.0.0.1" in refused.value.remedy
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "shop.example", ""])
-def test_a_host_that_others_reach_is_refused(fresh: Path, host: str) -> None:
-    # Given a host that other machines reach
-    # When it is checked
-    with pytest.raises(StartError, match="without credentials") as refused:
-        check(settings(fresh, http_host=host))
-    # Then the remedy is named, and nothing was made
+    # Then the remedy is named, instead of a start that is never ready, and nothing was made
     assert "127.0.0.1" in refused.value.remedy
     assert not fresh.exists()
+
+
+def test_every_interface_is_refused_while_nobody_has_a_key(fresh: Path) -> None:
+    # Given a home without a database
+    # When all interfaces are asked for
+    with pytest.raises(StartError, match="there is no API key") as refused:
+        check(settings(fresh, http_host="0.0.0.0"))
+    # Then the remedy is named, and nothing was made
+    assert "devskyy keys create" in refused.value.remedy
+    assert not fresh.exists()
+
+
+async def test_every_interface_is_accepted_with_a_key_that_may_be_used(tmp_path: Path) -> None:
+    # Given a database whose keys are revoked or have expired
+    wide = settings(tmp_path, http_host="0.0.0.0")
+    database = Database(wide.sql_url)
+    await database.migrate()
+    keys = KeyRepository(database)
+    await keys.revoke((await keys.add(NewKey(name="gone"), "default")).key.id)
+    await keys.add(NewKey(name="old", expires_at=now() - timedelta(days=1)), "default")
+    # When all interfaces are asked for, Then that is refused
+    with pytest.raises(StartError, match="there is no API key"):
+        check(wide)
+    # And with one that may be used it is accepted, also where an event loop runs
+    await keys.add(NewKey(name="ci", expires_at=now() + timedelta(days=1)), "default")
+    check(wide)
+    await database.close()
 
 
 def test_a_home_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

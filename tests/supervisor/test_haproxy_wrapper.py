@@ -153,19 +153,19 @@ def assert_asks_to_try_again(answer: httpx.Response) -> None:
     assert answer.json()["retryable"] is True
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_everything_listens_on_loopback_only(render: Render, host: str) -> None:
+@pytest.mark.parametrize(("host", "door"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "*")])
+def test_everything_but_the_door_listens_on_loopback_only(render: Render, host: str, door: str) -> None:
     # Given Ray's configuration, which opens ports to everybody
     config = render(host)
     opened = lines(config.read_text(), "bind ")
     # When it goes through the wrapper
     text, _ = wrapped(config)
-    # Then each port is bound on loopback, and none was lost
+    # Then each port but the door's, which is bound as was asked for, is bound on loopback, and none was lost
     bound = lines(text, "bind ")
     assert len(opened) == 3
     assert any(line.split()[1].startswith((":", "*")) for line in opened)
     assert [line.rpartition(":")[2] for line in bound] == [line.rpartition(":")[2] for line in opened]
-    assert all(line.split()[1].startswith("127.0.0.1:") for line in bound)
+    assert [line.split()[1].rpartition(":")[0] for line in bound] == ["127.0.0.1", door, "127.0.0.1"]
 
 
 def test_only_its_owner_steers_it(render: Render) -> None:
