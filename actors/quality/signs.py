@@ -48,8 +48,8 @@ _JUDGING = (
 )
 """Not "review" alone, which is what half of all tasks about code ask for."""
 _SCORING = (
-    r"\b(?:rate|ratings?|scor(?:e|es|ing)|grades?|stars|testimonials?|survey|questionnaire|out of (?:5|10|100|five|ten)|"
-    r"(?:write|product|film|movie|book|restaurant|customer|hotel)\b.{0,30}\breviews?)\b"
+    r"\b(?:rate|ratings?|scor(?:e|es|ing)|grades?|stars|testimonials?|survey|questionnaire|"
+    r"out of (?:5|10|100|five|ten)|(?:write|product|film|movie|book|restaurant|customer|hotel)\b.{0,30}\breviews?)\b"
 )
 _CHAT = (
     r"\b(?:chat ?ml|chat templates?|special tokens?|tokeni[sz]\w+|system (?:prompts?|messages?|roles?)|fine[- "
