@@ -8,7 +8,7 @@ import numpy as np
 from actors.quality.relevance import Embed
 from actors.quality.text import READ, Reading
 
-ALIKE, ALIKE_IN_WORDS = 0.85, 0.45
+ALIKE, ALIKE_IN_WORDS = 0.85, 0.4
 """From here on two texts say the same, with vectors and without. The lowest at which at most 5 % of LLMBar's pairs, of
 which one follows its prompt and the other does not, would count as such (`python -m bench.agreement`)."""
 _DIFFERENT_NUMBERS = 0.5
