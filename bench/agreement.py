@@ -2,7 +2,7 @@
 
 On a table with `group, prompt, a, b, label`, for each threshold: how many pairs of which one answer follows its prompt
 and the other does not would count as agreeing; how many pairs of two capable models' answers; and how many answers
-would still agree with a copy of themselves that says the same in another order, with fewer words, or with talk around it.
+would still agree with a copy of themselves: in another order, with fewer words, or with talk around it.
 """
 
 import argparse
