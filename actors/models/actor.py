@@ -16,7 +16,7 @@ class ModelsActor(Actor):
     kind = "models"
 
     async def begin(self) -> list[Endpoint]:
-        self._model = await asyncio.to_thread(EmbeddedModel, threads=os.cpu_count() or 1)
+        self._model = await asyncio.to_thread(EmbeddedModel, threads=max(1, (os.cpu_count() or 1) - 1))
         self._embeddings = await asyncio.to_thread(EmbeddedEmbeddings)
         await self._model.warm()
         complete, embed = str(Subject(MODEL, "complete")), str(Subject(EmbeddedEmbeddings.MODEL, "embed"))

@@ -22,7 +22,7 @@ LONG_S = 120.0
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def model() -> AsyncIterator[EmbeddedModel]:
-    model = await asyncio.to_thread(EmbeddedModel, threads=2)
+    model = await asyncio.to_thread(EmbeddedModel, threads=1)
     await model.warm()
     yield model
     await model.close()
