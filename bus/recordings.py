@@ -76,8 +76,8 @@ async def record(
     answered = {call.step for call in receipt.calls if call.outcome == "answered"} if receipt else set()
     give_up = time.monotonic() + patience_s
     while True:
-        calls = await _calls(journal, tenant, task_id)
-        lost = answered - {call.step for call in calls}
+        calls, vectors = await _calls(journal, tenant, task_id)
+        lost = answered - {call.step for call in calls} - vectors
         if not lost:
             break
         if time.monotonic() > give_up:
@@ -86,16 +86,19 @@ async def record(
     return Recording.of(events, calls, now(), _version())
 
 
-async def _calls(journal: Journal, tenant: str, task_id: str) -> list[RecordedCall]:
-    calls = []
+async def _calls(journal: Journal, tenant: str, task_id: str) -> tuple[list[RecordedCall], set[str]]:
+    """Every answer, and the steps that asked for vectors, which a replay makes anew."""
+    calls, vectors = [], set()
     async with contextlib.aclosing(journal.entries_of(tenant, task_id)) as entries:
         async for key, entry in entries:
+            if entry.embeddings is not None:
+                vectors.add(key.step)
             if entry.completion is None:
                 continue
             if entry.question is None:
                 raise NotRecordable(task_id, "ran on a version that kept no questions; run it again to record it")
             calls.append(RecordedCall(step=key.step, question=entry.question, completion=entry.completion))
-    return calls
+    return calls, vectors
 
 
 def _version() -> str:

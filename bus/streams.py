@@ -22,6 +22,7 @@ from bus.subjects import (
     TaskCommand,
     TaskEvents,
 )
+from schemas.completion import NO_TASK
 from schemas.errors import BusUnavailable
 
 log = structlog.get_logger()
@@ -73,8 +74,10 @@ class Consumer:
 
 COORDINATORS = Consumer(TASKS, "coordinators", TaskEvents.pattern(event="accepted"))
 PROJECTOR = Consumer(TASKS, "projector", f"{ROOT}.tasks.>")
+LEDGER = Consumer(CALLS, "ledger", CallJournal.pattern(task=NO_TASK))
+"""Calls that belong to no task; those of tasks come with a task's end."""
 INTAKE = Consumer(SUBMIT, "intake", Submit.pattern())
-CONSUMERS = (COORDINATORS, PROJECTOR, INTAKE)
+CONSUMERS = (COORDINATORS, PROJECTOR, LEDGER, INTAKE)
 
 
 def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:

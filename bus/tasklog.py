@@ -26,6 +26,7 @@ from bus.endings import Endings
 from bus.streams import CALLS, COMMANDS, TASKS
 from bus.subjects import TaskCommand, TaskEvents, TaskLogEntry, token
 from schemas.budget import Budget
+from schemas.completion import NO_TASK
 from schemas.errors import (
     BusUnavailable,
     DevSkyyError,
@@ -139,6 +140,8 @@ class TaskLog:
                 token(task_id)
             except ValueError as error:
                 raise InvalidRequest("task_id", str(error)) from None
+            if task_id == NO_TASK:
+                raise InvalidRequest("task_id", f"{NO_TASK!r} stands for calls that belong to no task; take another id")
         wanted = task_id or (task_id_of(tenant, key) if key else secrets.token_hex(16))
         at = now()
         event = Accepted(

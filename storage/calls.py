@@ -1,15 +1,36 @@
-"""The ledger: every call of a model that was or may have been charged, from the receipts of the tasks that ended."""
+"""The ledger: every call of a model that was or may have been charged, from the receipts of the tasks that ended, and
+from the journal where a call belongs to no task."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, Select, Subquery, and_, case, cast, func, null, select, text, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Select,
+    Subquery,
+    and_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    func,
+    null,
+    select,
+    text,
+    union_all,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bus.journal import Entry, in_doubt
+from bus.subjects import CallJournal
+from schemas.completion import NO_TASK
 from schemas.costs import CostKey, Costs
 from schemas.errors import InvalidRequest
+from schemas.receipt import Call
 from schemas.task import Task
 from storage.database import Database
 from storage.tables import CALLS, TASKS
@@ -25,12 +46,18 @@ _SNAPSHOT = {
 
 
 class CallLedger:
-    """Entries are made once and never change. Every method raises `Unavailable` when the database cannot be used."""
+    """What has ended is entered once and never changes. Every method raises `Unavailable` when the database cannot be
+    used."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         insert: Any = postgresql.insert if database.dialect == "postgresql" else sqlite.insert
         self._enter = insert(CALLS).on_conflict_do_nothing()
+        known = insert(CALLS)
+        columns = {column.name: known.excluded[column.name] for column in CALLS.columns if not column.primary_key}
+        self._correct = known.on_conflict_do_update(
+            index_elements=list(CALLS.primary_key.columns), set_=columns, where=CALLS.c.in_doubt
+        )
 
     async def record(self, tenant: str, task: Task) -> None:
         """Enter the calls of a task that has ended; again, it changes nothing."""
@@ -42,8 +69,30 @@ class CallLedger:
         if entries := [entry for tenant, task in tasks for entry in _entries(tenant, task)]:
             await within.execute(self._enter, entries)
 
+    async def stand(self, entries: Sequence[tuple[CallJournal, Entry]]) -> None:
+        """Enter calls that belong to no task as their journal entries, one version of each, tell them.
+
+        A call under way stands in doubt at its reservation. How it ended takes the place of that; where its gateway
+        died, nothing does.
+        """
+        begun = [row for key, entry in entries if entry.state == "begun" for row in _standing(key, entry)]
+        ended = [row for key, entry in entries if entry.state == "ended" for row in _standing(key, entry)]
+        ends = [
+            {"its_tenant": key.tenant, "its_id": _id_of(key), "count": len(entry.calls)}
+            for key, entry in entries
+            if entry.state == "ended"
+        ]
+        async with self._database.begin() as connection:
+            if begun:
+                await connection.execute(self._enter, begun)
+            if ended:
+                await connection.execute(self._correct, ended)
+            if ends:  # what was under way and then cost nothing
+                await connection.execute(_GONE, ends)
+
     async def costs(self, tenant: str, by: CostKey, since: date | None = None, until: date | None = None) -> Costs:
-        """What the tasks cost that ended from the day `since` to the day `until`, both included, in UTC.
+        """What was spent from the day `since` to the day `until`, both included, in UTC: on the tasks that ended, and
+        on calls that belong to none.
 
         Raises:
             InvalidRequest: `until` lies before `since`.
@@ -76,33 +125,53 @@ def day_of(task: Task) -> date:
 
 
 def _entries(tenant: str, task: Task) -> list[dict[str, Any]]:
-    of_task = {"tenant": tenant, "task_id": task.task_id, "at": task.finished_at or task.created_at, "key": task.key}
-    return [
-        {
-            **of_task,
-            "number": number,
-            "day": day_of(task),
-            "step": _storable(call.step),
-            "agent": _storable(call.agent),
-            "service": _storable(call.service),
-            "model": _storable(call.model),
-            "region": _storable(call.region),
-            "outcome": _storable(call.outcome),
-            "in_doubt": call.in_doubt,
-            "prompt_tokens": call.prompt_tokens,
-            "completion_tokens": call.completion_tokens,
-            "cost_usd": call.cost_usd,
-            "cost_estimated": call.cost_estimated,
-            "cost_unknown_reason": _storable(call.cost_unknown_reason),
-            "latency_ms": call.latency_ms,
-            "reason": _storable(call.reason),
-            "cached": call.cached,
-            "replayed": call.replayed,
-            "hedged": call.hedged,
-            "overrun": call.overrun,
-        }
-        for number, call in enumerate(task.receipt.calls if task.receipt else ())
-    ]
+    at = task.finished_at or task.created_at
+    of_task = {"tenant": tenant, "task_id": task.task_id, "at": at, "day": day_of(task), "key": task.key}
+    return [of_task | _row(number, call) for number, call in enumerate(task.receipt.calls if task.receipt else ())]
+
+
+def _standing(key: CallJournal, entry: Entry) -> list[dict[str, Any]]:
+    at = entry.began_at
+    common = {"tenant": key.tenant, "task_id": _id_of(key), "at": at, "day": at.astimezone(UTC).date()}
+    calls = (*entry.calls, *map(in_doubt, entry.open))
+    return [common | {"key": entry.key} | _row(number, call) for number, call in enumerate(calls)]
+
+
+def _id_of(key: CallJournal) -> str:
+    """What stands in place of a task's id. No task has one with a dot."""
+    return f"{NO_TASK}.{hashlib.sha256(str(key).encode()).hexdigest()[:32]}"
+
+
+_GONE = delete(CALLS).where(
+    CALLS.c.tenant == bindparam("its_tenant"),
+    CALLS.c.task_id == bindparam("its_id"),
+    CALLS.c.number >= bindparam("count"),
+    CALLS.c.in_doubt,
+)
+
+
+def _row(number: int, call: Call) -> dict[str, Any]:
+    return {
+        "number": number,
+        "step": _storable(call.step),
+        "agent": _storable(call.agent),
+        "service": _storable(call.service),
+        "model": _storable(call.model),
+        "region": _storable(call.region),
+        "outcome": _storable(call.outcome),
+        "in_doubt": call.in_doubt,
+        "prompt_tokens": call.prompt_tokens,
+        "completion_tokens": call.completion_tokens,
+        "cost_usd": call.cost_usd,
+        "cost_estimated": call.cost_estimated,
+        "cost_unknown_reason": _storable(call.cost_unknown_reason),
+        "latency_ms": call.latency_ms,
+        "reason": _storable(call.reason),
+        "cached": call.cached,
+        "replayed": call.replayed,
+        "hedged": call.hedged,
+        "overrun": call.overrun,
+    }
 
 
 def _storable(text: str | None) -> str | None:
@@ -121,9 +190,10 @@ def _facts(tenant: str, since: date | None, until: date | None) -> Subquery:
     asked = and_(now, CALLS.c.cached.is_(False))
     calls = select(
         CALLS.c.day,
-        CALLS.c.task_id.label("task"),
+        case((CALLS.c.task_id.startswith(f"{NO_TASK}."), NO_TASK), else_=CALLS.c.task_id).label("task"),
         CALLS.c.agent,
         CALLS.c.service,
+        func.coalesce(CALLS.c.key, "").label("key"),
         CALLS.c.number.label("call"),
         case((now, CALLS.c.cost_usd), else_=0.0).label("cost_usd"),
         CALLS.c.cost_estimated,
@@ -139,6 +209,7 @@ def _facts(tenant: str, since: date | None, until: date | None) -> Subquery:
         TASKS.c.task_id,
         cast(null(), CALLS.c.agent.type),
         cast(null(), CALLS.c.service.type),
+        cast(null(), CALLS.c.key.type),
         cast(null(), CALLS.c.number.type),
         nothing,
         cast(null(), CALLS.c.cost_estimated.type),

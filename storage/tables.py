@@ -103,6 +103,9 @@ CALLS = Table(
 )
 """One row per call of a task that ended: `number` is its place in the receipt, `at` and `day` (UTC) the task's end.
 
+A call that belongs to no task has `embeddings.` and a hash of its journal key for a `task_id`, its place in the journal
+entry for a `number`, and its own moment.
+
 Tokens and cost are the receipt's: of a call that was `cached` or `replayed` they are not what was spent now. `key` is
 the API key that asked, where there was one.
 """

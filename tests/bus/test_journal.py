@@ -13,7 +13,7 @@ from bus.codec import decode, encode
 from bus.journal import Entry, Journal, Kept, Overtaken, key_of, question_of
 from bus.streams import CALLS
 from bus.subjects import CallJournal
-from schemas.completion import ChatMessage, Complete, Completion
+from schemas.completion import NO_TASK, ChatMessage, Complete, Completion, Embed
 from schemas.errors import BusUnavailable
 from schemas.message import now
 from schemas.receipt import Call
@@ -264,3 +264,18 @@ def test_a_question_travels_unchanged_and_keeps_its_name_in_later_versions() -> 
     assert question_of(decode(encode(asked), Complete)) == question_of(asked)
     # And recordings on disk hold these names: one that changes makes every one of them useless
     assert question_of(ask()) == "a32742ea3728b79db7820f52d747a0892f7edd65a3fc92f75faf166875f1c484"
+
+
+def test_vectors_of_other_texts_or_of_another_service_are_another_question() -> None:
+    asked = Embed(texts=("red", "blue"), step="s1", task_id="t1")
+    same = {"tenant": "acme", "task_id": "t2", "step": "s2", "key": "k", "max_cost_usd": 1.0}
+    others: list[dict[str, Any]] = [{"texts": ("redblue",)}, {"texts": ("blue", "red")}, {"service": "another"}]
+    assert question_of(asked.model_copy(update=same)) == question_of(decode(encode(asked), Embed)) == question_of(asked)
+    assert len({question_of(asked.model_copy(update=other)) for other in ({}, *others)}) == 4
+    assert (key_of(asked).task, key_of(asked).step) == ("t1", "s1")
+
+
+def test_vectors_that_are_asked_for_without_a_task_are_a_call_of_their_own() -> None:
+    one, other = key_of(Embed(texts=("red",))), key_of(Embed(texts=("red",)))
+    assert one.task == other.task == NO_TASK
+    assert one != other

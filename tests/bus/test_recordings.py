@@ -10,7 +10,7 @@ from bus.client import Bus
 from bus.journal import Entry, Journal, key_of, question_of
 from bus.recordings import NotRecordable, NotRecorded, Recordings, record
 from bus.tasklog import OwnedTask, TaskLog
-from schemas.completion import Complete, Completion
+from schemas.completion import Complete, Completion, Embed, Embeddings
 from schemas.errors import BusUnavailable, Cancelled, InvalidRequest, NotFound
 from schemas.event import Claimed, Completed, Failed
 from schemas.message import now
@@ -92,6 +92,19 @@ async def test_a_recording_holds_the_events_and_every_answer(run: Run) -> None:
     told = [(c.step, c.question, c.completion.text) for c in recording.calls]
     assert told == [("draft", question_of(first), "One."), ("review", question_of(second), "Two.")]
     assert Recording.parse(recording.dump().encode()) == recording
+
+
+async def test_vectors_of_a_task_are_not_in_its_recording(bus: Bus, run: Run) -> None:
+    # Given a task that asked for vectors, and then for an answer
+    asked = Embed(task_id=run.task_id, step="embed", texts=("red",))
+    made = call("embed")
+    entry = Entry(state="ended", gateway="g", began_at=now(), calls=(made,), embeddings=Embeddings(calls=(made,)))
+    await Journal(bus).write(key_of(asked), entry, 0)
+    run.calls += (made,)
+    await run.ask("One.")
+    await run.end()
+    # When it is recorded, Then the answer is there
+    assert [c.step for c in (await run.record(patience_s=0.1)).calls] == ["direct"]
 
 
 async def test_a_task_that_failed_is_recorded_too(run: Run) -> None:

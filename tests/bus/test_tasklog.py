@@ -19,7 +19,7 @@ from bus.codec import decode, decode_as, encode
 from bus.streams import CALLS, TASKS
 from bus.subjects import AgentAsk, ModelsComplete, Submit, TaskCommand, TaskEvents, TaskLogEntry, TaskTokens
 from bus.tasklog import EVENT_LIMIT, OwnedTask, TaskLog, check, fingerprint, task_id_of
-from schemas.completion import Delta
+from schemas.completion import NO_TASK, Delta
 from schemas.errors import BusUnavailable, Fenced, InvalidRequest, KeyReused, NotFound, StorageFull, TooLarge
 from schemas.event import TASK_EVENT, Claimed, Command, Completed, TaskEvent
 from schemas.projection import project
@@ -98,8 +98,10 @@ async def test_a_repeat_gets_the_task_as_it_is_by_then(tasks: TaskLog) -> None:
     assert (again.status, created) == ("running", False)
 
 
-@pytest.mark.parametrize("bad", ["a.b", "a b", ">", "*", "a\n", "ä", "x" * 129])
-async def test_an_id_that_would_change_the_subject_is_refused(bus: Bus, tasks: TaskLog, bad: str) -> None:
+@pytest.mark.parametrize("bad", ["a.b", "a b", ">", "*", "a\n", "ä", "x" * 129, NO_TASK])
+async def test_an_id_that_would_change_the_subject_or_stands_for_no_task_is_refused(
+    bus: Bus, tasks: TaskLog, bad: str
+) -> None:
     with pytest.raises(InvalidRequest, match="task_id"):
         await tasks.accept(HELLO, TENANT, task_id=bad)
     assert (await bus.js.stream_info(TASKS)).state.messages == 0
