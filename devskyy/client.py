@@ -13,11 +13,12 @@ import httpx
 from devskyy import wire
 from devskyy.errors import StillRunning
 from devskyy.sse import Following
-from devskyy.wire import Patience, Retries, TaskOptions, Verb
+from devskyy.wire import KeyOptions, Patience, Retries, TaskOptions, Verb
 from schemas.agent import AgentStatus
 from schemas.budget import BudgetLeft
 from schemas.costs import CostKey, Costs
 from schemas.health import Health
+from schemas.key import ApiKey, CreatedKey
 from schemas.recording import Uploaded
 from schemas.selection import Explanation
 from schemas.service import ServiceStatus
@@ -45,7 +46,8 @@ class _Base:
         Args:
             base_url: left out: `DEVSKYY_URL`, or the platform of `DEVSKYY_HOME`, or where `DEVSKYY_HTTP_HOST` and
                 `DEVSKYY_HTTP_PORT` say (http://127.0.0.1:8000).
-            api_key: left out: `DEVSKYY_API_KEY`. Sent as a bearer token.
+            api_key: sent as a bearer token. Left out: `DEVSKYY_API_KEY`, or for the platform of this home the
+                operator's, which it finds there.
             timeout_s: the longest silence of the platform within one request.
             retries: how often a request is repeated when the connection fails or the platform says "not now". A task
                 is never started twice: each carries an idempotency key.
@@ -216,6 +218,20 @@ class Client(_Base):
         """The budgets of today (UTC): what is reserved and spent of each, and what is left."""
         return self._send(wire.budgets())
 
+    # Keys
+
+    def create_key(self, name: str, **options: Unpack[KeyOptions]) -> CreatedKey:
+        """Make an API key. Its `secret` is told this once; the first key shuts the platform to whoever has none."""
+        return self._send(wire.create_key(name, options))
+
+    def keys(self) -> tuple[ApiKey, ...]:
+        """API keys, newest first, also those that have ended."""
+        return self._send(wire.keys())
+
+    def revoke_key(self, key_id: str) -> ApiKey:
+        """Revoke an API key, for good; within five seconds it opens nothing."""
+        return self._send(wire.revoke_key(key_id))
+
     def health(self) -> Health:
         """Whether the platform can work, part by part."""
         return self._send(wire.health())
@@ -356,6 +372,20 @@ class AsyncClient(_Base):
     async def budgets(self) -> tuple[BudgetLeft, ...]:
         """As `Client.budgets`."""
         return await self._send(wire.budgets())
+
+    # Keys
+
+    async def create_key(self, name: str, **options: Unpack[KeyOptions]) -> CreatedKey:
+        """As `Client.create_key`."""
+        return await self._send(wire.create_key(name, options))
+
+    async def keys(self) -> tuple[ApiKey, ...]:
+        """As `Client.keys`."""
+        return await self._send(wire.keys())
+
+    async def revoke_key(self, key_id: str) -> ApiKey:
+        """As `Client.revoke_key`."""
+        return await self._send(wire.revoke_key(key_id))
 
     async def health(self) -> Health:
         """As `Client.health`."""

@@ -17,11 +17,12 @@ from pydantic import BaseModel, ValidationError
 
 from devskyy.errors import BadReply, InvalidTask, PlatformNotRunning, TaskCancelled, TaskFailed, api_error
 from schemas.agent import AgentStatus
-from schemas.budget import BudgetLeft, BudgetList
+from schemas.budget import Budget, BudgetLeft, BudgetList
 from schemas.costs import CostKey, Costs
 from schemas.errors import ConfigError, DevSkyyError, InvalidRequest
 from schemas.event import TERMINAL
 from schemas.health import Health
+from schemas.key import ApiKey, CreatedKey, KeyList, KeyScope, NewKey
 from schemas.message import Message
 from schemas.problem import Problem, field_errors
 from schemas.recording import MEDIA_TYPE, Uploaded
@@ -33,6 +34,7 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 CONNECT_S = 5.0
+KEYS = "/api/v1/keys"
 
 NOT_NOW = frozenset({429, 502, 503, 504})
 """Statuses after which the same request may succeed. Each is safe to repeat: a task carries its idempotency key."""
@@ -76,6 +78,20 @@ class TaskOptions(TypedDict, total=False):
     metadata: Mapping[str, Any]
 
 
+class KeyOptions(TypedDict, total=False):
+    """All that may be said of an API key beside its name."""
+
+    scopes: Sequence[KeyScope] | None
+    """`read`, `write` (left out: this), `admin`; each includes those before it."""
+    tenant: str | None
+    """Whose tasks it sees; left out: those of whoever makes it."""
+    expires_at: datetime | None
+    budget: Budget | Mapping[str, Any] | None
+    """What it may spend in a day (UTC): `usd`, `tokens` or both."""
+    rpm: int | None
+    """Requests in a minute."""
+
+
 class Agents(Message):
     agents: tuple[AgentStatus, ...]
 
@@ -100,6 +116,8 @@ class Verb(Generic[T]):
     body: bytes | None = None
     held_s: float = 0.0
     """How long the platform may hold the answer back because it was asked to."""
+    repeatable: bool = True
+    """Whether it may be sent again when nobody knows what became of it."""
 
     def arguments(self, timeout_s: float) -> dict[str, Any]:
         """For `httpx`'s `request`; `timeout_s` is the longest silence."""
@@ -209,6 +227,31 @@ def costs(by: CostKey, since: date | None, until: date | None) -> Verb[Costs]:
 
 def budgets() -> Verb[tuple[BudgetLeft, ...]]:
     return Verb("GET", "/api/v1/budgets", {200: lambda reply: _reader(BudgetList)(reply).budgets})
+
+
+def create_key(name: str, options: KeyOptions) -> Verb[CreatedKey]:
+    """Make a key. Sent twice it would make two, so it is not sent again when the answer got lost.
+
+    Raises:
+        InvalidTask: a field breaks a rule; nothing was sent.
+    """
+    said = {name: value for name, value in options.items() if value is not None}
+    try:
+        new = NewKey.model_validate({"name": name, **said})
+    except ValidationError as error:
+        raise InvalidTask(Problem.of_validation(field_errors(error))) from None
+    body = new.model_dump_json(exclude_unset=True).encode()
+    return Verb("POST", KEYS, {201: _reader(CreatedKey)}, body=body, repeatable=False)
+
+
+def keys() -> Verb[tuple[ApiKey, ...]]:
+    return Verb("GET", KEYS, {200: lambda reply: _reader(KeyList)(reply).keys})
+
+
+def revoke_key(key_id: str) -> Verb[ApiKey]:
+    if not key_id:
+        raise InvalidRequest("key_id", "is empty")
+    return Verb("DELETE", f"{KEYS}/{quote(key_id, safe='')}", {200: _reader(ApiKey)})
 
 
 def health() -> Verb[Health]:
@@ -349,7 +392,7 @@ class Retries:
         match outcome:
             case httpx.Response(status_code=status) if status in NOT_NOW and status not in verb.read:
                 delay_s = retry_after_s(outcome.headers.get("retry-after"))
-            case httpx.NetworkError() | httpx.RemoteProtocolError():
+            case httpx.NetworkError() | httpx.RemoteProtocolError() if verb.repeatable:
                 delay_s = None
             case _:
                 return None
@@ -422,9 +465,25 @@ def _checked_url(url: str, name: str) -> str:
     return url.rstrip("/")
 
 
+def _operators_key(url: str) -> str | None:
+    """The operator's key, where this home's own platform runs at that very address: nobody else gets to see it."""
+    if httpx.URL(url).host not in ("127.0.0.1", "localhost"):
+        return None
+    from devskyy.supervisor.operator import read_operators_key
+    from devskyy.supervisor.state import read_state
+    from schemas.settings import Settings
+
+    try:
+        home = Settings.from_environment().home
+    except ConfigError:
+        return None
+    state = read_state(home)
+    return read_operators_key(home) if state is not None and state.http == url and state.alive else None
+
+
 def connection_options(url: str, api_key: str | None, timeout_s: float) -> dict[str, Any]:
     """For the constructor of either of `httpx`'s clients."""
-    key = api_key or os.environ.get("DEVSKYY_API_KEY")
+    key = api_key or os.environ.get("DEVSKYY_API_KEY") or _operators_key(url)
     plain = httpx.URL(url).scheme == "http"
     return {
         "base_url": url,

@@ -5,7 +5,8 @@ from typing import Literal
 
 from schemas.message import Message
 
-CostKey = Literal["day", "agent", "service", "task"]
+CostKey = Literal["day", "agent", "service", "task", "key"]
+"""`key`: the API key that asked."""
 
 
 class CostSums(Message):
@@ -36,9 +37,10 @@ class CostSums(Message):
 
 
 class CostRow(CostSums):
-    """The sums of one day (UTC), agent, service or task. An agent or a service has no premium side of its own."""
+    """The sums of one day (UTC), agent, service, task or API key. Only days and tasks have a premium side."""
 
     key: str
+    """Of API keys the id; empty: asked without one."""
     tasks_without_premium: int | None = None
 
 

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from schemas.costs import CostRow, Costs
 
-KeyName = Literal["day", "agent", "service", "task"]
+KeyName = Literal["day", "agent", "service", "task", "key"]
 
 
 def costs(
@@ -34,7 +34,7 @@ def costs(
     columns = [by.capitalize(), "Calls", "Tokens in / out", "Spent"]
     if with_tasks := by in ("day", "task"):
         columns += ["Premium", "Saved"]
-    rows = [_row(row.key, row, with_tasks) for row in found.rows]
+    rows = [_row(row.key or "none", row, with_tasks) for row in found.rows]
     if rows:
         rows.append(_row("total", found, with_tasks))
     render.table(columns, rows, "nothing was spent")

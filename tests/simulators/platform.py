@@ -41,6 +41,7 @@ from schemas.budget import BudgetLeft, BudgetList
 from schemas.costs import CostRow, Costs
 from schemas.errors import DeadlineExceeded, DevSkyyError, InvalidRequest, KeyReused, NotFound
 from schemas.health import Check, Health
+from schemas.key import ApiKey, CreatedKey, KeyList, NewKey, new_id, new_secret
 from schemas.message import now
 from schemas.problem import MEDIA_TYPE, Problem, field_errors
 from schemas.quality import Quality
@@ -227,6 +228,7 @@ class PlatformSimulator:
         )
         self.costs = COSTS
         self.budgets: tuple[BudgetLeft, ...] = ()
+        self.keys: tuple[ApiKey, ...] = ()
         self.explanation = EXPLANATION
         self.heartbeat_s = 10.0
         self.seen: list[Seen] = []
@@ -363,6 +365,9 @@ class PlatformSimulator:
             ("POST", "/api/v1/recordings"): self._upload,
             ("GET", "/api/v1/costs"): self._costs,
             ("GET", "/api/v1/budgets"): self._budgets,
+            ("POST", "/api/v1/keys"): self._create_key,
+            ("GET", "/api/v1/keys"): self._list_keys,
+            ("DELETE", "/api/v1/keys/{id}"): self._revoke_key,
             ("GET", "/health/ready"): self._ready,
         }
         routes = [Route(path, self._door(answer), methods=[method]) for (method, path), answer in doors.items()]
@@ -521,6 +526,26 @@ class PlatformSimulator:
 
     async def _budgets(self, request: Request, body: bytes) -> Response:
         return _json(BudgetList(budgets=self.budgets))
+
+    async def _create_key(self, request: Request, body: bytes) -> Response:
+        new = NewKey.model_validate_json(body)
+        made = {"id": new_id(new.name), "tenant": new.tenant or "default", "created_at": now()}
+        key = ApiKey.model_validate({**new.model_dump(), **made})
+        with self._changed:
+            self.keys = (key, *self.keys)
+        return _json(CreatedKey(key=key, secret=new_secret(key.id)), 201)
+
+    async def _list_keys(self, request: Request, body: bytes) -> Response:
+        return _json(KeyList(keys=self.keys))
+
+    async def _revoke_key(self, request: Request, body: bytes) -> Response:
+        key_id = request.path_params["id"]
+        with self._changed:
+            ended = {"revoked_at": now()}
+            self.keys = tuple(k.model_copy(update=ended) if k.id == key_id else k for k in self.keys)
+            if (found := next((k for k in self.keys if k.id == key_id), None)) is None:
+                raise NotFound("key", key_id)
+            return _json(found)
 
     async def _costs(self, request: Request, body: bytes) -> Response:
         asked = request.query_params

@@ -144,7 +144,18 @@ async def test_a_task_that_has_not_ended_enters_nothing(tasks: TaskRepository, l
 # Summing
 
 
-@pytest.mark.parametrize("by", ["day", "agent", "service", "task"])
+async def test_costs_are_summed_by_the_key_that_asked(ledger: CallLedger) -> None:
+    # Given tasks that two keys asked for, and one that was asked for without any
+    for number, key in enumerate(("ci-1", "shop-2", "ci-1", None)):
+        await ledger.record("acme", ended(f"t{number}", call(cost_usd=number + 1.0), key=key))
+    # When they are summed by key
+    found = await ledger.costs("acme", "key")
+    # Then each key has its row, dearest first, and nothing is left out
+    assert [(row.key, row.calls, row.spent_usd) for row in found.rows] == [("", 1, 4), ("ci-1", 2, 4), ("shop-2", 1, 2)]
+    assert (found.spent_usd, {row.premium_cost_usd for row in found.rows}) == (10, {None})
+
+
+@pytest.mark.parametrize("by", ["day", "agent", "service", "task", "key"])
 async def test_an_empty_ledger_spent_nothing_and_knows_no_premium(ledger: CallLedger, by: CostKey) -> None:
     # Given nobody's tasks, When their costs are asked for
     found = await ledger.costs("acme", by)
