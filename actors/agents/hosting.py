@@ -73,7 +73,8 @@ class Hosting:
         Raises:
             Unavailable: none of them could be started.
         """
-        self._asked_at = self._clock()
+        if ask.seats:  # whoever only looks keeps no host from being idle
+            self._asked_at = self._clock()
         if self._stopping is not None:
             await asyncio.wait([self._stopping])
         there = await self._hosts.alive()

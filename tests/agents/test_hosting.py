@@ -169,6 +169,14 @@ async def test_hosts_that_somebody_just_asked_for_are_not_stopped() -> None:
     assert hosts.names == names(2)
 
 
+async def test_whoever_only_looks_how_many_there_are_keeps_none_from_being_idle() -> None:
+    hosts = Hosts()
+    scaling = await idle_for(Clock(), IDLE_S, hosts)
+    assert (await scaling.scale(Scale(seats=0))).actors == 2
+    await scaling.stop_idle()
+    assert hosts.names == set()
+
+
 async def test_hosts_that_have_work_are_not_stopped_however_long_ago_they_were_asked_for() -> None:
     hosts = Hosts()
     hosts.idle = 0.0
