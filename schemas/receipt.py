@@ -10,6 +10,9 @@ Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 """Of tokens; whatever keeps them, SQL too, has 64 bits for it."""
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
+JUDGE = "judge"
+"""The agent that judges' calls go under. It contributes nothing to an answer, so receipts do not count it."""
+
 
 class Call(Message):
     """One call of a model. Unknown is `null` with a reason, never 0."""
@@ -89,7 +92,7 @@ class Receipt(Message):
             prompt_tokens=_sum([c.prompt_tokens for c in calls]),
             completion_tokens=_sum([c.completion_tokens for c in calls]),
             tokens_unknown_reason=_untold(calls),
-            agents=len({c.agent for c in calls if c.outcome == "answered"}),
+            agents=len({c.agent for c in calls if c.outcome == "answered"} - {JUDGE}),
             wall_ms=wall_ms,
             calls=calls,
         )

@@ -18,6 +18,7 @@ from schemas.agent import AgentSpec
 from schemas.budget import Budgets
 from schemas.errors import ConfigError, NotFound
 from schemas.message import Strict
+from schemas.receipt import JUDGE
 from schemas.service import NO_KEY_NEEDED, ServiceSpec
 
 _ACTORS = Path(__file__).parent.parent
@@ -224,6 +225,8 @@ def _agent(
     services: Mapping[str, ServiceSpec],
     file: str,
 ) -> AgentSpec:
+    if name == JUDGE:
+        raise ConfigError(file, f"agents.{name}", "is what the platform's own judges go by; give yours another name")
     spec = entry(AgentSpec, _over(known.get(name), fields), file, f"agents.{name}", known)
     _check_order(spec.services, services, file, f"agents.{name}.services")
     return spec

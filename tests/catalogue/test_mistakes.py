@@ -55,6 +55,11 @@ def test_the_error_is_one_line_that_names_file_key_and_rule(refused: Refused) ->
         ("services: {x: {region: eu}}", "services.x.model", "is missing"),
         ("agents: {x: {role: r, prompt: p}}", "agents.x.services", "is missing"),
         (
+            "agents: {judge: {role: r, prompt: p, services: [local]}}",
+            "agents.judge",
+            "is what the platform's own judges go by; give yours another name",
+        ),
+        (
             "services: {cerebrass: {region: eu}}",
             "services.cerebrass.model",
             "is missing; or did you mean 'cerebras', which is there?",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.receipt import Call, Receipt
+from schemas.receipt import JUDGE, Call, Receipt
 
 COSTS = st.none() | st.floats(0, 1000)
 COUNTS = st.none() | st.integers(0, 10**9)
@@ -37,6 +37,11 @@ def test_known_parts_add_up() -> None:
     assert (receipt.prompt_tokens, receipt.completion_tokens) == (20, 10)
     assert (receipt.premium_service, receipt.premium_cost_usd, receipt.saved_usd) == ("opus", 2.0, 1.25)
     assert (receipt.agents, receipt.wall_ms, receipt.cost_estimated) == (2, 12.5, False)
+
+
+def test_judges_do_not_count_as_agents_but_their_calls_cost() -> None:
+    receipt = Receipt.of((call(), call(agent=JUDGE), call(agent="b", outcome="failed")), 1.0)
+    assert (receipt.agents, receipt.cost_usd, len(receipt.calls)) == (1, 0.75, 3)
 
 
 def test_one_unknown_cost_makes_the_sum_unknown_and_is_named() -> None:
