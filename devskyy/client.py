@@ -12,7 +12,7 @@ import httpx
 
 from devskyy import wire
 from devskyy.errors import StillRunning
-from devskyy.sse import Following
+from devskyy.sse import Following, so_far
 from devskyy.wire import KeyOptions, Patience, Retries, TaskOptions, Verb
 from schemas.agent import AgentStatus
 from schemas.budget import BudgetLeft
@@ -176,6 +176,10 @@ class Client(_Base):
             if not following.ended:
                 time.sleep(delay_s)
 
+    def history(self, task_id: str, after: int = 0) -> tuple[Event, ...]:
+        """The task's events that there are by now, those with a number above `after`; nothing is waited for."""
+        return self._send(so_far(task_id, after))
+
     def cancel(self, task_id: str) -> Task:
         """Ask for the task's end; it has ended when `wait` returns. A task that has ended already stays as it is."""
         return self._send(wire.cancel(task_id))
@@ -338,6 +342,10 @@ class AsyncClient(_Base):
                 delay_s = following.broke(error)
             if not following.ended:
                 await asyncio.sleep(delay_s)
+
+    async def history(self, task_id: str, after: int = 0) -> tuple[Event, ...]:
+        """As `Client.history`."""
+        return await self._send(so_far(task_id, after))
 
     async def cancel(self, task_id: str) -> Task:
         """As `Client.cancel`."""

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from devskyy.errors import BadReply, StillRunning
-from devskyy.wire import CONNECT_S, NOT_NOW, Patience, backoff_s, error_of, events_path, retry_after_s
+from devskyy.wire import CONNECT_S, NOT_NOW, Patience, Verb, backoff_s, error_of, events_path, retry_after_s
 from schemas.event import TERMINAL
 from schemas.task import Task
 
@@ -23,6 +23,10 @@ class ServerEvent:
     id: str | None
     name: str
     data: str
+
+    @property
+    def number(self) -> int | None:
+        return int(self.id) if self.id and self.id.isdecimal() else None
 
 
 class SseParser:
@@ -73,6 +77,38 @@ class SseParser:
                 self._data.append(value)
             case _:
                 pass  # a comment such as a heartbeat, or a field of the future
+
+
+def so_far(task_id: str, after: int = 0) -> Verb[tuple[dict[str, Any], ...]]:
+    """The events of a task that there are by now, those with a number above `after`."""
+
+    def read(reply: httpx.Response) -> tuple[dict[str, Any], ...]:
+        parser = SseParser()
+        where = str(reply.request.url)
+        return tuple(event_of(raw, where, task_id) for raw in parser.feed(reply.content))
+
+    params = {"follow": "false", **({"after": str(after)} if after else {})}
+    return Verb("GET", events_path(task_id), {200: read}, params=params, headers={"accept": "text/event-stream"})
+
+
+def event_of(raw: ServerEvent, where: str, task_id: str) -> dict[str, Any]:
+    """
+    Args:
+        where: the address that it came from, for the error.
+
+    Raises:
+        BadReply: it is no JSON object.
+    """
+    try:
+        event = json.loads(raw.data)
+    except ValueError as error:
+        raise BadReply(where, f"an event of {task_id} is no JSON: {error}") from None
+    if not isinstance(event, dict):
+        raise BadReply(where, f"an event of {task_id} is no JSON object")
+    event.setdefault("event", raw.name)
+    if (number := raw.number) is not None:
+        event.setdefault("seq", number)
+    return event
 
 
 class Following:
@@ -176,19 +212,11 @@ class Following:
         return float("inf") if self._deadline is None else self._deadline - monotonic()
 
     def _event(self, raw: ServerEvent) -> dict[str, Any] | None:
-        number = int(raw.id) if raw.id and raw.id.isdecimal() else None
-        if number is not None and number <= self._last:
+        if raw.number is not None and raw.number <= self._last:
             return None
-        try:
-            event = json.loads(raw.data)
-        except ValueError as error:
-            raise BadReply(self._url, f"an event of {self._task_id} is no JSON: {error}") from None
-        if not isinstance(event, dict):
-            raise BadReply(self._url, f"an event of {self._task_id} is no JSON object")
-        event.setdefault("event", raw.name)
-        if number is not None:
-            self._last = number
-            event.setdefault("seq", number)
+        event = event_of(raw, self._url, self._task_id)
+        if raw.number is not None:
+            self._last = raw.number
         self._news = True
         self.ended = event["event"] in TERMINAL
         return event

@@ -82,3 +82,16 @@ class Decision(Message):
     """Set where the plan changed."""
     value: dict[str, Any] = {}
     reasons: tuple[str, ...] = Field(min_length=1)
+
+
+class Progress(Message):
+    """How far a team is, in steps."""
+
+    phase: str
+    """The one under way; of several the one that began last."""
+    asked: int
+    """All that were asked for so far; a team may go on to ask for more."""
+    answered: int
+    failed: int
+    left_out: int
+    """Those that the team went on without."""

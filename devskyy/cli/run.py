@@ -11,8 +11,8 @@ from devskyy.cli.codes import ExitCode
 if TYPE_CHECKING:
     import asyncio
 
+    from devskyy.cli.progress import Progress
     from devskyy.cli.recordings import RecordingFile
-    from devskyy.cli.render import Progress
     from devskyy.client import AsyncClient
     from devskyy.wire import TaskOptions
     from schemas.errors import DevSkyyError
@@ -78,8 +78,9 @@ def run(
     import asyncio
     import contextlib
 
-    from devskyy.cli import render
+    from devskyy.cli import receipts, render
     from devskyy.cli.inputs import read_inputs
+    from devskyy.cli.progress import Progress
     from devskyy.cli.recordings import RecordingFile, read_recording
     from devskyy.client import AsyncClient
     from devskyy.wire import options_of, task_request
@@ -106,7 +107,7 @@ def run(
 
     async def carry_out(to: "RecordingFile | None") -> "tuple[Task, DevSkyyError | None]":
         async with AsyncClient() as client:
-            with render.Progress() as progress:
+            with Progress() as progress:
                 if recorded is not None:
                     options["replay"] = (await client.upload_recording(recorded)).recording
                 task = await _carry_out(client, text, options, progress)
@@ -120,7 +121,9 @@ def run(
             "this command", "Ctrl-C, twice; the task may still be running: see `devskyy tasks list`"
         ) from None
     min_quality = options.get("min_quality")
-    render.task(task, as_json, min_quality=min_quality)
+    receipts.task(task, as_json, min_quality=min_quality)
+    if not as_json and task.shape not in (None, "direct"):
+        render.err().print(f"its team's story: devskyy tasks show {task.task_id}")
     code = _exit_code(task, min_quality)
     if unrecorded is not None:
         render.failure(unrecorded, as_json=False)

@@ -1,16 +1,19 @@
 """`devskyy tasks`: look at tasks, follow them, cancel them."""
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import Iterable
+
+    from rich.console import RenderableType
 
     from schemas.task import TaskSummary
 
-QUIET_S = 0.5
-"""Without --follow the events so far are wanted: they come at once, and then nothing does for so long."""
+MOST_IN_AN_EVENT = 1000
+"""Characters of the line that tells an event."""
 
 StatusName = Literal["accepted", "running", "completed", "failed", "cancelled"]
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="A task's id.")]
@@ -52,16 +55,45 @@ def list_(
 
 
 @app.command()
-def show(task_id: TaskId, as_json: AsJson = False) -> None:
-    """One task: its answer and receipt as far as they are there."""
-    from devskyy.cli import render
+def show(
+    task_id: TaskId,
+    full: Annotated[bool, typer.Option("--full", help="All that was said, found and measured, unshortened.")] = False,
+    with_events: Annotated[bool, typer.Option("--events", help="With --json: its events too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """One task: its answer and receipt as far as they are there, how good it is and why, and the story of its team."""
+    from devskyy.cli import receipts, render, story
     from devskyy.client import Client
+    from devskyy.errors import NoSuchTask
+    from schemas.progress import known_event, team_view
 
     with Client() as client:
         task = client.task(task_id)
-    if not as_json:
-        render.say(f"{task.status}: {' '.join(task.prompt.split())[:200]}", "")
-    render.task(task, as_json)
+        events: tuple[dict[str, Any], ...] | None = None
+        if with_events or not as_json:
+            with contextlib.suppress(NoSuchTask):  # it has outlived its events
+                events = client.history(task_id)
+    if as_json:
+        told = task.model_dump(mode="json")
+        render.document({**told, "events": None if events is None else list(events)} if with_events else told)
+        return
+    render.say(f"{task.status}: {' '.join(task.prompt.split())[:200]}", "")
+    receipts.task(task, as_json=False, full=full)
+    if task.quality is not None:
+        _section(story.quality(task.quality, full=full))
+    view = team_view(event for raw in events or () if (event := known_event(raw)) is not None)
+    if view.is_team:
+        _section(story.Story(view, full=full).told())
+    elif events is None and task.shape not in (None, "direct"):
+        render.say("", "the events that tell the story of its team are no longer kept")
+
+
+def _section(told: "Iterable[RenderableType]") -> None:
+    """On stdout, after an empty line, if there is anything."""
+    from devskyy.cli import render
+
+    if lines := list(told):
+        render.say("", *lines)
 
 
 @app.command()
@@ -74,25 +106,23 @@ def events(
     import asyncio
 
     from devskyy.cli import render
-    from devskyy.client import AsyncClient
+    from devskyy.client import AsyncClient, Client
 
-    async def collect() -> list[dict[str, Any]]:
-        seen = []
+    async def tell() -> None:
         async with AsyncClient() as client:
-            async for event in client.events(task_id) if follow else _so_far(client.events(task_id)):
-                if not follow:
-                    seen.append(event)
-                elif as_json:
+            async for event in client.events(task_id):
+                if as_json:
                     render.document(event)
                 else:
                     render.say(_line(event))
-        return seen
 
-    seen = asyncio.run(collect())
     if follow:
+        asyncio.run(tell())
         return
+    with Client() as client:
+        seen = client.history(task_id)
     if as_json:
-        render.document({"task_id": task_id, "events": seen})
+        render.document({"task_id": task_id, "events": list(seen)})
     else:
         render.say(*map(_line, seen))
 
@@ -113,18 +143,6 @@ def cancel(task_id: TaskId, as_json: AsJson = False) -> None:
         render.say(f"task {task.task_id} was asked to end; `devskyy tasks events {task.task_id} --follow` tells when")
 
 
-async def _so_far(events: "AsyncGenerator[dict[str, Any]]") -> "AsyncGenerator[dict[str, Any]]":
-    """The events until a pause; the first may take as long as it needs."""
-    import asyncio
-    import contextlib
-
-    async with contextlib.aclosing(events):
-        with contextlib.suppress(TimeoutError, StopAsyncIteration):
-            yield await anext(events)
-            while True:
-                yield await asyncio.wait_for(anext(events), QUIET_S)
-
-
 def _cost(task: "TaskSummary") -> str:
     from devskyy.cli import render
 
@@ -134,6 +152,17 @@ def _cost(task: "TaskSummary") -> str:
 
 
 def _line(event: dict[str, Any]) -> str:
-    from devskyy.cli import render
+    from devskyy.cli.render import line
+    from devskyy.cli.words import event_line
 
-    return f"{event.get('seq', '')!s:>4}  {event.get('at', '')}  {render.event_line(event)}"
+    return f"{event.get('seq', '')!s:>4}  {_when(event.get('at'))}  {line(event_line(event), MOST_IN_AN_EVENT)}"
+
+
+def _when(at: Any) -> str:
+    """In the reader's own time, to the millisecond."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(at).astimezone().isoformat(" ", "milliseconds")
+    except (TypeError, ValueError):
+        return str(at or "")

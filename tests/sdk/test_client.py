@@ -307,6 +307,26 @@ def test_events_of_a_later_version_are_passed_on(client: Client, platform: Platf
     assert events[2]["text"] == "line one\u2028line two"
 
 
+def test_the_events_so_far_come_at_once_however_long_the_task_goes_on(
+    client: Client, platform: PlatformSimulator
+) -> None:
+    # Given a task that goes on, on a platform that is not there at first
+    platform.scripts["slow"] = Script(held=True)
+    accepted = client.submit("slow")
+    platform.refuse(Refusal(503, retry_after_s=0.01), times=1)
+    # When its events so far are asked for, all and those after the first
+    events, later = client.history(accepted.task_id), client.history(accepted.task_id, after=1)
+    # Then they are there, and nobody waited for more
+    assert [event["event"] for event in events] == ["accepted", "claimed"]
+    assert [event["seq"] for event in later] == [2]
+
+
+async def test_async_code_gets_the_events_so_far_too(async_client: AsyncClient, platform: PlatformSimulator) -> None:
+    accepted = await async_client.submit("hello")
+    events = await async_client.history(accepted.task_id)
+    assert [event["event"] for event in events] == ["accepted", "claimed", "completed"]
+
+
 # The rest
 
 

@@ -3,6 +3,7 @@
     with PlatformSimulator() as platform:
         platform.scripts["hello"] = Script(held=True)            # runs until `finish`, or until it is cancelled
         platform.refuse(Refusal(503, retry_after_s=0.01), times=2)   # the next two requests
+        platform.scripts["plan"] = Script(team=tuple(coordinated()))  # goes as a story of `tests.stories` does
         platform.cut_streams(after=1, times=1)                   # the next stream breaks off after one event
         client = Client(platform.url)
         ...
@@ -20,8 +21,9 @@ import secrets
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -40,6 +42,7 @@ from schemas.agent import AgentStatus
 from schemas.budget import BudgetLeft, BudgetList
 from schemas.costs import CostRow, Costs
 from schemas.errors import DeadlineExceeded, DevSkyyError, InvalidRequest, KeyReused, NotFound
+from schemas.event import Accepted, Claimed, Ended, TaskEvent
 from schemas.health import Check, Health
 from schemas.key import ApiKey, CreatedKey, KeyList, NewKey, new_id, new_secret
 from schemas.message import now
@@ -167,6 +170,8 @@ class Script:
     answer: str = "A fine answer."
     quality: Quality | None = None
     receipt: Receipt = RECEIPT
+    team: tuple[TaskEvent, ...] = ()
+    """What happens to it, as the events of some other task tell it; their end is its own, unless it is held."""
 
 
 @dataclass(frozen=True)
@@ -316,9 +321,26 @@ class PlatformSimulator:
     # What happens to tasks
 
     def _record(self, running: Running, event: str, facts: dict[str, Any]) -> None:
-        common = {"event": event, "task_id": running.task.task_id, "seq": len(running.events) + 1}
-        running.events.append({**common, "at": now().isoformat(), **facts})
+        seq = len(running.events) + 1
+        named = {"event": event, "version": 1, "event_id": secrets.token_hex(8), "task_id": running.task.task_id}
+        common = {**named, "tenant": "default", "seq": seq, "at": now().isoformat(), "epoch": 1}
+        running.events.append({**common, **facts})
         self._notify()
+
+    def _play(self, running: Running, story: Sequence[TaskEvent]) -> None:
+        """The story of another task, as if it happened to this one."""
+        for event in story:
+            if isinstance(event, Claimed):
+                about = {"tier": event.tier, "shape": event.shape, "started_at": now()}
+                running.task = running.task.model_copy(update={"status": "running", **about})
+            if isinstance(event, Accepted) or (isinstance(event, Ended) and running.script.held):
+                continue
+            facts = event.model_dump(mode="json", exclude={"event", "event_id", "task_id", "tenant", "seq", "at"})
+            if isinstance(event, Ended):
+                update = {"task_id": running.task.task_id, "prompt": running.task.prompt}
+                running.task = event.task.model_copy(update=update)
+                facts["task"] = running.task.model_dump(mode="json")
+            self._record(running, event.event, facts)
 
     def _end(self, running: Running, status: Literal["completed", "failed", "cancelled"]) -> None:
         if running.task.ended:
@@ -430,7 +452,7 @@ class PlatformSimulator:
             asked = TaskRequest.model_validate_json(body)
         except ValidationError as error:
             return _problem(Problem.of_validation(field_errors(error)))
-        if asked.tier == "mega":
+        if asked.tier == "mega" and not self.scripts.get(asked.prompt, Script()).team:
             raise InvalidRequest("tier", "'mega' cannot be run by this version")
         running = self._accept(asked, body, request.headers.get("idempotency-key"))
         waited_s = float(request.headers.get("prefer", "wait=0").removeprefix("wait="))
@@ -460,11 +482,17 @@ class PlatformSimulator:
             self.tasks[task.task_id] = running
             if key is not None:
                 self._keys[key] = (body, task.task_id)
-            self._record(running, "accepted", {"request": asked.model_dump(mode="json")})
+            deadline_at = now() + timedelta(seconds=asked.timeout_s)
+            about = {"request": asked.model_dump(mode="json"), "body_sha256": "0" * 64}
+            self._record(running, "accepted", {**about, "deadline_at": deadline_at.isoformat()})
+            if running.script.team:
+                self._play(running, running.script.team)
+                return running
             tier = asked.tier or "simple"
             update = {"status": "running", "tier": tier, "shape": SHAPE_OF[tier], "started_at": now()}
             running.task = task.model_copy(update=update)
-            self._record(running, "claimed", {"tier": tier, "shape": SHAPE_OF[tier], "agents": ["writing"]})
+            about = {"owner": "simulated", "tier": tier, "shape": SHAPE_OF[tier], "agents": ["writing"]}
+            self._record(running, "claimed", about)
             if not running.script.held:
                 self._end(running, running.script.ends)
             return running
@@ -576,14 +604,22 @@ class _Stream:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         left = asyncio.create_task(_disconnected(receive))
         try:
-            await self._events(running, int(request.headers.get("last-event-id", 0)), cut, left, send)
+            after = int(request.headers.get("last-event-id") or request.query_params.get("after") or 0)
+            follow = request.query_params.get("follow") != "false"
+            await self._events(running, after, follow, cut, left, send)
         finally:
             left.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await left
 
     async def _events(
-        self, running: Running, after: int, cut: int | None, left: "asyncio.Task[None]", send: Send
+        self,
+        running: Running,
+        after: int,
+        follow: bool,
+        cut: int | None,
+        left: "asyncio.Task[None]",
+        send: Send,
     ) -> None:
         sent = 0
         with self._platform.listening() as news:
@@ -597,7 +633,7 @@ class _Stream:
                     if broken:
                         return  # without the end that was promised: the connection is closed
                     after, sent = after + 1, sent + 1
-                if ended:
+                if ended or not follow:
                     await send({"type": "http.response.body", "body": b""})
                     return
                 waiting = asyncio.create_task(news.wait())
