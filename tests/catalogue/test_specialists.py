@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from actors.agents.specialists import EMBEDDED_TOKENS, brief
 from actors.catalogue import Catalogue, load
 from actors.coordinator.classifier import DOMAINS
 from schemas.errors import ConfigError
@@ -56,6 +57,16 @@ def test_prompts_are_short_and_no_two_are_alike() -> None:
     assert max(len(prompt) for prompt in prompts) <= 400
     assert len(set(prompts)) == len({spec.role for spec in specialists.values()}) == 24
     assert all(spec.max_tokens <= 400 for spec in specialists.values())
+
+
+def test_without_keys_their_findings_are_shorter_for_the_embedded_model_writes_slowly() -> None:
+    # Given no key, and one key
+    nothing, one = brief(load(), {}), brief(load(), {"GROQ_API_KEY": "k"})
+    # Then whoever only the embedded model can serve has less room, and nothing else changes
+    assert {spec.max_tokens for spec in nothing.specialists.values()} == {EMBEDDED_TOKENS}
+    assert one.specialists["copy-editor"] == load().specialists["copy-editor"]
+    assert one.specialists["privacy-reviewer"].max_tokens == EMBEDDED_TOKENS  # groq may not see personal data
+    assert nothing.carriers == one.carriers == load().carriers
 
 
 def test_an_overlay_adds_a_specialist_and_changes_ours(overlaid: Overlaid) -> None:

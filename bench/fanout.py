@@ -1,0 +1,201 @@
+"""How fast a team fans out: so many agents, each of which takes a second, asked at once and all waited for.
+
+    python -m bench.fanout [--agents 1000] [--processes 2] [--rounds 5] [--json]
+
+Ours: the 24 specialists' subjects, answered by hosts in processes of their own over a nats-server of its own, and asked
+by one process with `Bus.ask`, as a coordinator asks. Agents wait and do not compute, so what is left over one second is
+what the messages took: encoding, sending, decoding of the questions, and the same of the answers. Every answer is
+checked to be that of the seat that was asked. Processes run on uvloop, as Ray's actors do.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+import uvloop
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from actors.catalogue import load
+from bus.client import Bus, Endpoint
+from bus.subjects import AgentAsk
+from schemas.agent import Answer, Ask
+from schemas.message import now
+from tests.broker import Broker
+
+OURS = "DevSkyy"
+WORK_S = 1.0
+"""What each agent takes."""
+PATIENCE_S = 60.0
+PROMPT = "Look at this product page and report your findings. " * 8
+ANSWER = "The first sentence promises what the second takes back; say which of the two holds. " * 4
+
+progress = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Round:
+    """Everybody asked once."""
+
+    side: str
+    agents: int
+    processes: int
+    """That answer; another one asks."""
+    seconds: float
+    """From the first question to the last answer."""
+    asking_cpu_ms: float
+    """CPU of the process that asks, for all of them."""
+
+    @property
+    def over_ms(self) -> float:
+        """Beyond what the agents took."""
+        return (self.seconds - WORK_S) * 1000
+
+
+# -- our side ------------------------------------------------------------------------------------------------------
+
+
+async def works(ask: Ask) -> Answer:
+    """An agent that takes a second."""
+    await asyncio.sleep(WORK_S)
+    return Answer(agent=ask.seat or "", step=ask.step, text=ANSWER)
+
+
+def host(name: str, url: str, roles: list[str], ready: "multiprocessing.synchronize.Event") -> None:
+    """Answers for every specialist until it is ended."""
+
+    async def answer() -> None:
+        bus = await Bus(url, name).connect()
+        await bus.serve(name, [Endpoint(r, str(AgentAsk(r)), Ask, works, concurrency=1024) for r in roles], "", {})
+        ready.set()
+        await bus.closed.wait()
+
+    quietly()
+    uvloop.run(answer())
+
+
+def quietly() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+
+
+@contextlib.contextmanager
+def hosts(broker: Broker, processes: int, roles: list[str]) -> Iterator[None]:
+    """So many processes that answer, for as long as the block runs."""
+    context = multiprocessing.get_context("spawn")
+    started = []
+    try:
+        for number in range(processes):
+            ready = context.Event()
+            arguments = (f"host-{number}", broker.url, roles, ready)
+            started.append((process := context.Process(target=host, args=arguments, daemon=True), ready))
+            process.start()
+        for _, ready in started:
+            if not ready.wait(PATIENCE_S):
+                raise RuntimeError("a host did not start; see above")
+        yield
+    finally:
+        for process, _ in started:
+            process.terminate()
+            process.join()
+
+
+async def ask_all(bus: Bus, agents: int, roles: list[str], round_: int) -> tuple[float, float]:
+    """Seconds from the first question to the last answer, and the CPU of this process meanwhile."""
+
+    async def ask(seat: int) -> None:
+        role = roles[seat % len(roles)]
+        name = f"{role}-{seat}"
+        deadline = now() + timedelta(seconds=PATIENCE_S)
+        question = Ask(
+            tenant="default",
+            task_id=f"bench{round_}",
+            step=f"look-{seat}",
+            seat=name,
+            prompt=PROMPT,
+            services=("cerebras", "groq", "scaleway", "local"),
+            root=f"bench{round_}",
+            deadline_at=deadline,
+        )
+        answer = await bus.ask(AgentAsk(role), question, Answer, deadline=deadline, work=question.task_id)
+        if (answer.agent, answer.step, answer.text) != (name, question.step, ANSWER):
+            raise RuntimeError(f"{name} was answered with {answer!r}")
+
+    cpu, began = _cpu_s(), time.perf_counter()
+    await asyncio.gather(*map(ask, range(agents)))
+    return time.perf_counter() - began, _cpu_s() - cpu
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def ours(agents: int, processes: int, rounds: int) -> list[Round]:
+    """One round to warm up, which is not counted, and so many that are."""
+    roles = list(load().specialists)
+
+    async def ask(url: str) -> list[tuple[float, float]]:
+        bus = await Bus(url, "bench").connect()
+        await ask_all(bus, agents, roles, 0)
+        took = [await ask_all(bus, agents, roles, n + 1) for n in track(range(rounds), "asking", console=progress)]
+        await bus.close(grace_s=0.2)
+        return took
+
+    with tempfile.TemporaryDirectory(prefix="dsky-bench-") as folder:
+        broker = Broker(Path(folder) / "home").start()
+        try:
+            with hosts(broker, processes, roles):
+                took = uvloop.run(ask(broker.url))
+        finally:
+            broker.stop()
+    return [Round(OURS, agents, processes, seconds, cpu_s * 1000) for seconds, cpu_s in took]
+
+
+# -- what came of it -----------------------------------------------------------------------------------------------
+
+
+def show(rounds: list[Round]) -> None:
+    table = Table(title=f"agents of {WORK_S:g} s, asked at once; {os.cpu_count()} cores")
+    for heading in ("side", "agents", "processes", "median, s", "best, s", "worst, s", "CPU of the asker, ms"):
+        table.add_column(heading, justify="left" if heading == "side" else "right")
+    for side, agents, processes in dict.fromkeys((r.side, r.agents, r.processes) for r in rounds):
+        these = [r for r in rounds if (r.side, r.agents, r.processes) == (side, agents, processes)]
+        took = [r.seconds for r in these]
+        cpu = statistics.median(r.asking_cpu_ms for r in these)
+        seconds = (f"{value:.3f}" for value in (statistics.median(took), min(took), max(took)))
+        table.add_row(side, str(agents), str(processes), *seconds, f"{cpu:.0f}")
+    Console().print(table)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.fanout", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--agents", type=int, default=1000)
+    parser.add_argument("--processes", type=int, default=2, help="that answer")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    quietly()
+    rounds = ours(arguments.agents, arguments.processes, arguments.rounds)
+    if arguments.json:
+        print(json.dumps({"cores": os.cpu_count(), "work_s": WORK_S, "rounds": [asdict(each) for each in rounds]}))
+    else:
+        show(rounds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
