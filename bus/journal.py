@@ -164,7 +164,7 @@ class Journal:
         headers = {"Nats-Expected-Last-Subject-Sequence": str(expected)}
         body = await self._bus.blobs.offload(encode(entry), headers)
         try:
-            return int((await self._bus.js.publish(str(key), body, headers=headers, timeout=5)).seq)
+            return await self._bus.put(key, body, headers)
         except APIError as error:
             if error.err_code == WRONG_LAST_SEQUENCE:
                 kept = await self.read(key)
@@ -200,13 +200,16 @@ class Journal:
         """The calls of `spending_of`."""
         return (await self.spending_of(tenant, task_id)).calls
 
-    async def entries_of(self, tenant: str, task_id: str) -> AsyncGenerator[tuple[CallJournal, Entry], None]:
-        """Every entry of a task, in the order in which they were last written.
+    async def entries_of(
+        self, tenant: str, task_id: str, step: str | None = None
+    ) -> AsyncGenerator[tuple[CallJournal, Entry], None]:
+        """Every entry of a task, or of one of its steps, in the order in which they were last written.
 
         Raises:
             BusUnavailable: the stream did not answer.
         """
-        pattern = CallJournal.of_task(tenant, task_id)
+        of_step = {} if step is None else {"step": step}
+        pattern = CallJournal.pattern(tenant=tenant, task=task_id, **of_step)
         start, pending = 1, 1
         while pending:  # the server gives so many in one batch, and then says how many are left
             request = json.dumps({"next_by_subj": pattern, "seq": start, "batch": 1024}).encode()

@@ -16,7 +16,7 @@ from bus.recordings import Recordings
 from bus.tasklog import TaskLog
 from schemas.recording import MAX_RECORDING_BYTES
 from schemas.settings import Settings, is_loopback
-from serve import auth, budgets, costs, health, keys, openai, problems, recordings, services, tasks
+from serve import auth, budgets, costs, embeddings, health, keys, openai, problems, recordings, services, tasks
 from serve.directory import Directory
 from serve.keyring import Keyring
 from serve.middleware import BodyLimit, LoopbackOnly, Observed
@@ -61,6 +61,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
     app.include_router(costs.router)
     app.include_router(budgets.router)
     app.include_router(openai.router)
+    app.include_router(embeddings.router)
     app.include_router(keys.router)
     app.include_router(health.router)
     app.include_router(services.router)

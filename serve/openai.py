@@ -324,10 +324,11 @@ def completion(task: Task, model: str) -> dict[str, Any]:
 
 @router.get("/models")
 async def models(request: Request) -> dict[str, Any]:
-    """The names that `model` may have."""
+    """The names that `model` may have; the last ones at `/v1/embeddings`."""
     catalogue: Catalogue = request.app.state.catalogue
     names = [AUTO, *(TIER + tier for tier in TIERS), *(AGENT + name for name in catalogue.carriers)]
     names += [SERVICE + name for name, spec in catalogue.services.items() if spec.kind == "chat"]
+    names += [name for name, spec in catalogue.services.items() if spec.kind == "embeddings"]
     created = int(time.time())
     return {
         "object": "list",

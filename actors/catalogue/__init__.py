@@ -3,7 +3,15 @@
 from actors.catalogue.availability import key_variable, unavailable_because
 from actors.catalogue.catalogue import Catalogue, Routing, load
 from actors.catalogue.endpoints import Endpoint, base_of, endpoint_of
-from actors.catalogue.prices import context_of, cost_usd, most_cost_usd, no_images_because, price_of, supports_images
+from actors.catalogue.prices import (
+    context_of,
+    cost_usd,
+    dimensions_of,
+    most_cost_usd,
+    no_images_because,
+    price_of,
+    supports_images,
+)
 from actors.catalogue.profiles import Profile, match, profile_for
 
 __all__ = [
@@ -14,6 +22,7 @@ __all__ = [
     "base_of",
     "context_of",
     "cost_usd",
+    "dimensions_of",
     "endpoint_of",
     "key_variable",
     "load",

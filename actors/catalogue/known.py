@@ -19,6 +19,8 @@ EMBEDDED_MODELS: Mapping[ServiceKind, tuple[str, ...]] = MappingProxyType(
     }
 )
 """What follows `embedded/`."""
+EMBEDDED_DIMENSIONS: Mapping[str, int] = MappingProxyType({"wordllama-256": 256})
+"""Floats of a vector."""
 
 _ENUM = re.compile(r"^class LlmProviders\(.*?(?=^\S)", re.MULTILINE | re.DOTALL)
 _VALUE = re.compile(r'^    \w+ = "([^"]+)"', re.MULTILINE)

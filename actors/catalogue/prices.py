@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from actors.catalogue.availability import EMBEDDED, on_own_machine
 from actors.catalogue.endpoints import provider_of
+from actors.catalogue.known import EMBEDDED_DIMENSIONS
 from schemas.service import Price, PriceTier, ServiceKind, ServiceSpec
 
 TABLE = "model_prices_and_context_window_backup.json"
@@ -56,6 +57,8 @@ class _Entry:
     """For one token; of a picture where pictures are what comes out."""
     context_tokens: int | None
     images: bool | None
+    dimensions: int | None
+    """Of a vector."""
     tiers: tuple[_Tier, ...]
     """By rising tokens."""
 
@@ -110,6 +113,14 @@ def context_of(spec: ServiceSpec) -> int | None:
     return listed.context_tokens if listed else None
 
 
+def dimensions_of(spec: ServiceSpec) -> int | None:
+    """How many floats each vector of a service has; None when nobody says."""
+    if provider_of(spec) == EMBEDDED:
+        return EMBEDDED_DIMENSIONS.get(spec.model.partition("/")[2])
+    listed = _listed(spec)
+    return listed.dimensions if listed else None
+
+
 def supports_images(spec: ServiceSpec) -> bool | None:
     """Whether a prompt may hold images; None when nobody says: neither entry nor table, nor a score for `vision`."""
     if provider_of(spec) == EMBEDDED:
@@ -155,6 +166,7 @@ def _table() -> dict[str, _Entry]:
 
 def _entry(fields: dict[str, Any]) -> _Entry:
     mode, images, context = fields.get("mode"), fields.get("supports_vision"), fields.get("max_input_tokens")
+    dimensions = fields.get("output_vector_size")
     output = "output_cost_per_image_token" if mode == "image_generation" else "output_cost_per_token"
     return _Entry(
         provider=str(fields.get("litellm_provider")),
@@ -163,6 +175,7 @@ def _entry(fields: dict[str, Any]) -> _Entry:
         output_usd=_usd(fields.get(output)),
         context_tokens=context if isinstance(context, int) and context > 0 else None,
         images=images if isinstance(images, bool) else None,
+        dimensions=dimensions if isinstance(dimensions, int) and dimensions > 0 else None,
         tiers=_tiers(fields),
     )
 

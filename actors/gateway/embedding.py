@@ -3,6 +3,7 @@
 import secrets
 import time
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from actors.catalogue import most_cost_usd, price_of, tokens, unavailable_because
 from actors.gateway import charges
@@ -50,7 +51,7 @@ class Embedding(Once[Embed, Embeddings]):
         """Vectors, made now.
 
         Raises:
-            InvalidRequest: a text is empty.
+            InvalidRequest: a text is empty, or the service takes it for none that it could use.
             NoService: there is no such service, or it cannot serve.
             NotNow, BudgetExceeded, UpstreamError: it has no room, no budget allows it, or it failed.
             DeadlineExceeded: the call's time is over.
@@ -122,6 +123,8 @@ class Embedding(Once[Embed, Embeddings]):
             became = None
             if error.spent is not False:
                 became = one.call.model_copy(update={"reason": error.reason, "latency_ms": took_ms})
+            if error.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise InvalidRequest("texts", str(error)) from None
             raise
         finally:
             account.end(one.call, became, one.reservation)

@@ -157,6 +157,13 @@ async def test_a_text_has_the_same_vector_whatever_stands_beside_it(embeddings: 
     assert cosine(alone, small) == pytest.approx(1.0, abs=1e-3)
 
 
+async def test_vectors_are_those_of_the_package(embeddings: EmbeddedEmbeddings) -> None:
+    texts = ["A handbag.", " ", "längst", "\U0001f45c", "and so on " * 500]
+    theirs = embeddings._model.embed(texts, norm=True)
+    for mine, other in zip(await vectors_of(embeddings, *texts), theirs.tolist(), strict=True):
+        assert mine == pytest.approx(other, abs=1e-6)
+
+
 async def test_the_tokens_of_all_texts_are_counted(embeddings: EmbeddedEmbeddings) -> None:
     one, both = await embeddings.embed(("A handbag.",)), await embeddings.embed(("A handbag.", "A handbag." * 1000))
     assert one.prompt_tokens is not None

@@ -45,6 +45,7 @@ NEEDS: dict[tuple[str, str], KeyScope | None] = {
     ("GET", "/api/v1/keys"): "admin",
     ("DELETE", "/api/v1/keys/{key_id}"): "admin",
     ("POST", "/v1/chat/completions"): "write",
+    ("POST", "/v1/embeddings"): "write",
     ("GET", "/v1/models"): "read",
 }
 """The scope that each door needs; None: it is open. A new door is entered here, so that nobody forgets to decide."""

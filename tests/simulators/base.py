@@ -84,6 +84,8 @@ class Behaviour:
     completion_tokens: Count | None = None
     tool_calls: Count | None = None
     """How many calls of the tools on offer an answer holds. `None`: one, or none if there is an `answer`."""
+    vectors: Count | None = None
+    """How many vectors an answer holds. `None`: one for each text."""
 
     @property
     def token_s(self) -> float:
@@ -114,6 +116,8 @@ class Call:
     cut_by_client: bool = False
     """The client closed the connection before the answer was finished."""
     ended_at: float | None = None
+    client_port: int | None = None
+    """Whose end of the connection it came over, where that is known: it tells which process called."""
 
 
 class BadRequest(Exception):
@@ -318,6 +322,7 @@ class Simulator:
                 x_request_id=text_of(headers.get(b"x-request-id")),
                 idempotency_key=text_of(headers.get(b"idempotency-key")),
                 fault=behaviour.fault,
+                client_port=scope["client"][1] if scope.get("client") else None,
             )
             self._calls.append(call)
             self._open += 1

@@ -5,6 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/chat and `openai`'s own t
 
 import base64
 import hashlib
+import itertools
 import json
 import math
 import struct
@@ -20,6 +21,7 @@ MODELS = ("sim-small", "sim-large", "sim-embedding")
 """What `/v1/models` lists. Calls may name any model; its name comes back in the answer."""
 DIMENSIONS = 64
 """Of an embedding, unless the call says otherwise."""
+MOST_INPUTS = 2048
 USUAL = {
     401: ("Incorrect API key provided", "invalid_request_error", "invalid_api_key"),
     429: ("Rate limit reached for requests", "requests", "rate_limit_exceeded"),
@@ -201,9 +203,14 @@ def _embeddings(request: dict[str, Any], behaviour: Behaviour) -> dict[str, Any]
     inputs = [given] if one else given
     if not isinstance(inputs, list) or not all(isinstance(value, str | list) for value in inputs):
         raise BadRequest("input: must be a text, a list of tokens, or a list of these")
+    if len(inputs) > MOST_INPUTS:
+        raise BadRequest(f"'input': array too long. Expected an array with maximum length {MOST_INPUTS}.")
+    if not all(inputs):
+        raise BadRequest("'input' cannot contain an empty string.")
     words = sum(len(value.split() if isinstance(value, str) else value) for value in inputs)
     data = []
-    for index, value in enumerate([] if behaviour.fault == "empty" else inputs):
+    count = 0 if behaviour.fault == "empty" else len(inputs) if behaviour.vectors is None else behaviour.vectors
+    for index, value in zip(range(count), itertools.cycle(inputs), strict=False):
         numbers: list[float] | str = vector(value, request.get("dimensions") or DIMENSIONS)
         if request.get("encoding_format") == "base64":  # what OpenAI's own clients ask for
             numbers = base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()

@@ -208,6 +208,8 @@ def test_the_client_of_openai_itself_is_content(provider: OpenAISimulator) -> No
         ("/chat/completions", b'{"model": "sim-small"}', 400),
         ("/chat/completions", b'{"model": "sim-small", "messages": "hello"}', 400),
         ("/embeddings", b'{"model": "sim-embedding", "input": {"a": 1}}', 400),
+        ("/embeddings", b'{"model": "sim-embedding", "input": ["red", ""]}', 400),
+        ("/embeddings", b'{"model": "sim-embedding", "input": [' + b'"a",' * 2048 + b'"a"]}', 400),
         ("/v1/chat/completions", b"{}", 404),
     ],
 )
@@ -432,6 +434,13 @@ def test_an_answer_may_be_empty(provider: OpenAISimulator, client: httpx.Client)
     assert said(whole) == ""
     assert whole.json()["usage"]["completion_tokens"] == 0
     assert embedded["data"] == []
+
+
+def test_vectors_may_be_more_or_fewer_than_the_texts(provider: OpenAISimulator, client: httpx.Client) -> None:
+    for count in (1, 3):
+        provider.behaviour = Behaviour(vectors=count)
+        data = client.post("/embeddings", json={"model": "sim-embedding", "input": ["red", "blue"]}).json()["data"]
+        assert [each["index"] for each in data] == list(range(count))
 
 
 LOOK: dict[str, Any] = {

@@ -1,5 +1,6 @@
 """The embedded models, asked over the bus."""
 
+from http import HTTPStatus
 from typing import TypeVar
 
 from actors.gateway.providers.provider import Attempt, EmbedAttempt, Embedded, Heard, Served
@@ -56,7 +57,11 @@ class EmbeddedProvider:
             raise UpstreamError(attempt.service, "its actor is starting anew", again=True) from None
         except DeadlineExceeded as error:
             raise UpstreamError(attempt.service, str(error)) from None
-        except (RemoteError, Unavailable) as error:
+        except RemoteError as error:
+            # What it says of the question itself is told on; any other status tells of the way to it.
+            status = error.http_status if error.http_status == HTTPStatus.UNPROCESSABLE_ENTITY else None
+            raise UpstreamError(attempt.service, str(error), again=error.retryable, status=status) from None
+        except Unavailable as error:
             raise UpstreamError(attempt.service, str(error), again=error.retryable) from None
 
 
