@@ -39,6 +39,7 @@ from schemas.errors import (
 )
 from schemas.event import TASK_EVENT, TERMINAL, Accepted, Command, Ended, TaskEvent
 from schemas.message import now
+from schemas.progress import progress_of
 from schemas.projection import project
 from schemas.task import MAX_INPUT_BYTES, MAX_PROMPT_BYTES, Task, TaskRequest
 
@@ -260,9 +261,11 @@ class TaskLog:
     @staticmethod
     def _task_of(task_id: str, events: list[TaskEvent]) -> Task:
         try:
-            return project(events)
+            task = project(events)
         except ValueError:
             raise NotFound("task", task_id) from None
+        progress = progress_of(events)
+        return task if progress is None else task.model_copy(update={"progress": progress})
 
     async def follow(self, tenant: str, task_id: str, after: int = 0) -> AsyncIterator[TaskEvent]:
         """Events with `seq` over `after`, those to come included, until the task has ended; each once, in order.

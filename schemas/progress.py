@@ -1,7 +1,7 @@
 """What a watcher of a team sees: its parts, phases and seats, as a task's events tell them to every screen alike."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -157,10 +157,12 @@ def team_view(events: Iterable[TaskEvent]) -> TeamView:
     return watch.view
 
 
-def progress_of(events: Iterable[TaskEvent]) -> Progress | None:
-    """How far a team is, in numbers; None while nobody was asked, and of one agent who answers alone."""
+def progress_of(events: Sequence[TaskEvent]) -> Progress | None:
+    """How far a team is, in numbers; None while none works, and of one agent who answers alone."""
+    if not any(isinstance(event, Dispatched) for event in events):
+        return None
     view = team_view(events)
-    if not view.is_team or not view.counts.asked:
+    if not view.is_team or view.task is not None:
         return None
     counts = view.counts
     return Progress(

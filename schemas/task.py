@@ -12,6 +12,7 @@ from schemas.message import Message, Moment, PlainMap, Strict, Text
 from schemas.problem import Problem
 from schemas.quality import Quality
 from schemas.receipt import Receipt
+from schemas.team import Progress
 
 Tier = Literal["simple", "moderate", "complex", "mega"]
 Shape = Literal["direct", "parallel", "coordinated", "hierarchical"]
@@ -202,6 +203,8 @@ class Task(Message):
     metadata: dict[str, Any] = {}
     key: str | None = None
     """The API key that asked for it, by its id; null: none did."""
+    progress: Progress | None = None
+    """How far its team is, while one works."""
 
     @property
     def ended(self) -> bool:

@@ -81,4 +81,5 @@ def _build_validators(app: FastAPI) -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
+        tasks.describe(app)
         auth.describe(app)

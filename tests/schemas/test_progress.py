@@ -214,6 +214,8 @@ def test_how_far_a_team_is_comes_in_numbers() -> None:
     progress = progress_of(hierarchical(100, ended=False))
     assert progress is not None
     assert (progress.phase, progress.asked, progress.answered, progress.failed) == ("optimisation", 104, 93, 1)
+    # And once the task has ended, that tells
+    assert progress_of(STORIES["hierarchical"]) is None
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The application over a real broker, called without a network; its lifespan runs around each test."""
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import structlog
 from fastapi import FastAPI
 
 from bus.tasklog import OwnedTask, TaskLog
-from schemas.event import Claimed, Completed
+from schemas.event import Accepted, Claimed, Completed, Ended, TaskEvent
 from schemas.projection import project
 from schemas.settings import DEFAULT_TENANT, Settings
 from serve.app import make_app
@@ -70,6 +70,13 @@ async def claim(tasks: TaskLog, task_id: str) -> OwnedTask:
         Claimed(**owned.next_fields, epoch=1, owner="test", tier="simple", shape="direct", agents=("writing",))
     )
     return owned
+
+
+async def play(owned: OwnedTask, story: Sequence[TaskEvent]) -> None:
+    """Another task's story up to its end, as if it happened to this one."""
+    for event in story:
+        if not isinstance(event, Accepted | Ended):
+            await owned.append(event.model_copy(update=owned.next_fields))
 
 
 async def complete(owned: OwnedTask, answer: str = "Hello.") -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -10,12 +11,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from bus.tasklog import TaskLog
-from schemas.event import TASK_EVENT
+from bus.tasklog import EVENT_LIMIT, OwnedTask, TaskLog
+from schemas.event import TASK_EVENT, Answered, Dispatched
 from schemas.settings import DEFAULT_TENANT
 from schemas.task import TaskRequest
 from tests.broker import until
-from tests.serve.conftest import claim, complete, problem
+from tests.serve.conftest import claim, complete, play, problem
+from tests.stories import STORIES, said, step
 
 LONG_S = 30.0
 
@@ -147,6 +149,88 @@ async def test_a_reader_that_knows_all_of_an_ended_task_gets_nothing_more(
 async def test_an_event_number_that_is_none_is_refused(http: httpx.AsyncClient, task_id: str, given: str) -> None:
     found = problem(await http.get(f"/api/v1/tasks/{task_id}/events", headers={"Last-Event-ID": given}))
     assert (found["status"], found["errors"][0]["field"]) == (422, "Last-Event-ID")
+
+
+# -- of a team -----------------------------------------------------------------------------------------------------
+
+
+async def owned_by(tasks: TaskLog, task_id: str) -> OwnedTask:
+    return OwnedTask(tasks, await tasks.read(DEFAULT_TENANT, task_id))
+
+
+@pytest.mark.parametrize("name", STORIES)
+async def test_the_events_of_a_team_are_numbered_without_gap_and_can_be_resumed_anywhere(
+    http: httpx.AsyncClient, tasks: TaskLog, task_id: str, name: str
+) -> None:
+    # Given a task that a team has carried to its end
+    owned = await owned_by(tasks, task_id)
+    await play(owned, STORIES[name])
+    await complete(owned)
+    whole = events_of((await http.get(f"/api/v1/tasks/{task_id}/events")).text)
+    assert [id_ for id_, _, _ in whole] == list(range(1, len(STORIES[name]) + 1))
+    assert [TASK_EVENT.validate_python(data) for _, _, data in whole] == owned.events
+    # When a reader comes back after any of them, Then it gets those that it lacks, each once
+    for last in range(1, len(whole)):
+        reply = await http.get(f"/api/v1/tasks/{task_id}/events", headers={"Last-Event-ID": str(last)})
+        assert events_of(reply.text) == whole[last:]
+
+
+async def test_an_event_too_large_for_the_bus_comes_whole(read: Read, tasks: TaskLog, task_id: str) -> None:
+    # Given a reader of a task, and an answer of more than what one message of the bus takes, with ends of lines in it
+    stream = await read(task_id)
+    await until(stream.has("event: accepted"))
+    owned = await owned_by(tasks, task_id)
+    of = step("draft", "writing")
+    text = "Zürich\r\n\n\u2028data: x\n" * (2 * EVENT_LIMIT // 20)
+    await owned.append(Dispatched(**owned.next_fields, epoch=1, phase="drafts", steps=(of,)))
+    # When it is written, and the task ends
+    await owned.append(Answered(**owned.next_fields, epoch=1, contributions=(said(of, text),)))
+    await complete(owned)
+    await asyncio.wait_for(stream.answering, LONG_S)
+    # Then the reader has all of it, in its place
+    found = events_of(stream.body.decode())
+    assert [(id_, name) for id_, name, _ in found] == [
+        (1, "accepted"),
+        (2, "dispatched"),
+        (3, "answered"),
+        (4, "completed"),
+    ]
+    assert found[2][2]["contributions"][0]["text"] == text
+
+
+async def test_a_running_team_says_how_far_it_is(http: httpx.AsyncClient, tasks: TaskLog, task_id: str) -> None:
+    # Given a team at work
+    owned = await owned_by(tasks, task_id)
+    await play(owned, STORIES["parallel"][:5])
+    # When its task is asked for
+    task = (await http.get(f"/api/v1/tasks/{task_id}")).json()
+    # Then it comes with the steps that were asked for and those that are over
+    assert (task["status"], task["shape"]) == ("running", "parallel")
+    assert task["progress"] == {"phase": "drafts", "asked": 3, "answered": 1, "failed": 1, "left_out": 0}
+    # And once it has ended, the rest of it tells
+    await complete(owned)
+    assert (await http.get(f"/api/v1/tasks/{task_id}")).json()["progress"] is None
+
+
+async def test_one_agent_who_answers_alone_has_no_progress_to_tell(
+    http: httpx.AsyncClient, tasks: TaskLog, task_id: str
+) -> None:
+    await claim(tasks, task_id)
+    assert (await http.get(f"/api/v1/tasks/{task_id}")).json()["progress"] is None
+
+
+async def test_the_description_says_what_events_hold(http: httpx.AsyncClient) -> None:
+    document = (await http.get("/openapi.json")).json()
+    door = document["paths"]["/api/v1/tasks/{task_id}/events"]["get"]
+    item = door["responses"]["200"]["content"]["text/event-stream"]["itemSchema"]["properties"]
+    assert {"dispatched", "answered", "decided"} < set(item["event"]["examples"])
+    schemas = document["components"]["schemas"]
+    assert item["data"]["contentSchema"] == {"$ref": "#/components/schemas/TaskEvent"}
+    assert set(schemas["TaskEvent"]["discriminator"]["mapping"]) == set(item["event"]["examples"])
+    assert {"text", "remarks", "quality", "problem"} < schemas["Contribution"]["properties"].keys()
+    # And every schema that is named is there
+    named = re.findall(r"#/components/schemas/([\w.-]+)", json.dumps(document))
+    assert set(named) <= schemas.keys()
 
 
 # -- followed ------------------------------------------------------------------------------------------------------
