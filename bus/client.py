@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import json
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
@@ -15,12 +16,12 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NoStreamResponseError
 from nats.micro.service import Service, ServiceConfig
 from pydantic import BaseModel
 
 from bus import trace
-from bus.blobs import REQUESTS, Blobs
+from bus.blobs import H_REF, REQUESTS, TRAVEL_LIMIT, Blobs
 from bus.codec import CONTENT_TYPE, decode, encode
 from bus.subjects import Abort, AlertSubject, DeadLetterSubject
 from schemas.errors import (
@@ -120,19 +121,55 @@ class _Beating:
 
 
 class _Reply:
-    """The answer to one request, and when its responder was last heard of."""
+    """The answer to one request: None once its time is over, or its responder has been silent for too long.
 
-    __slots__ = ("answer", "heard_at")
+    One timer looks from time to time; moving it with each heartbeat, or `asyncio.wait` with a timeout, costs more.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.answer: asyncio.Future[Msg] = loop.create_future()
-        self.heard_at = loop.time()
+    __slots__ = ("_heard_at", "_loop", "_timer", "answer", "deadline")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
+        self.answer: asyncio.Future[Msg | None] = loop.create_future()
+        self._loop, self._heard_at = loop, loop.time()
+        self.deadline = self._heard_at + timeout_s
+        self._timer = loop.call_later(min(timeout_s, SILENCE_S), self._look)
+
+    def _look(self) -> None:
+        left_s = min(self.deadline, self._heard_at + SILENCE_S) - self._loop.time()
+        if left_s > 0:
+            self._timer = self._loop.call_later(left_s, self._look)
+        elif not self.answer.done():
+            self.answer.set_result(None)
 
     def put_nowait(self, msg: Msg) -> None:
         if (msg.headers or {}).get(H_STATUS) == WORKING:
-            self.heard_at = self.answer.get_loop().time()
+            self._heard_at = self._loop.time()
         elif not self.answer.done():
             self.answer.set_result(msg)
+
+    def close(self) -> None:
+        self._timer.cancel()
+
+
+class _Ack:
+    """JetStream's word on one message: a TimeoutError once its time is over."""
+
+    __slots__ = ("_timer", "answer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
+        self.answer: asyncio.Future[Msg] = loop.create_future()
+        self._timer = loop.call_later(timeout_s, self._expire)
+
+    def _expire(self) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(TimeoutError())
+
+    def put_nowait(self, msg: Msg) -> None:
+        if not self.answer.done():
+            self.answer.set_result(msg)
+
+    def close(self) -> None:
+        self._timer.cancel()
 
 
 class Bus:
@@ -142,8 +179,9 @@ class Bus:
         self._url, self.name = url, name
         self._nc = Client()
         self._js: JetStreamContext | None = None
-        self._replies: dict[str, asyncio.Queue[Msg] | _Reply] = {}
+        self._replies: dict[str, asyncio.Queue[Msg] | _Reply | _Ack] = {}
         self._reply_prefix = ""
+        self._id_prefix, self._ids = secrets.token_hex(8), itertools.count()
         self._in_flight = _InFlight()
         self._running: set[asyncio.Task[None]] = set()
         self._services: list[Service] = []
@@ -252,6 +290,10 @@ class Bus:
         self._running.add(work)
         work.add_done_callback(self._running.discard)
 
+    def _new_id(self) -> str:
+        """A name for a request, which no other process gives, nor this one again."""
+        return f"{self._id_prefix}{next(self._ids):x}"
+
     async def request(
         self, subject: object, message: BaseModel, reply: type[M], *, timeout_s: float, work: str | None = None
     ) -> M:
@@ -265,15 +307,16 @@ class Bus:
             DeadlineExceeded: no answer within `timeout_s`.
             DevSkyyError: the other side's problem.
         """
-        request_id = secrets.token_hex(12)
-        awaited = self._replies[request_id] = _Reply(asyncio.get_running_loop())
+        request_id = self._new_id()
+        awaited = self._replies[request_id] = _Reply(asyncio.get_running_loop(), timeout_s)
         headers = {"Content-Type": CONTENT_TYPE, H_REQUEST: request_id}
         if work is not None:
             headers[H_WORK] = work
         if (parent := trace.current()) is not None:
             headers[trace.HEADER] = parent
         try:
-            body = await self.blobs.offload(encode(message), headers, REQUESTS)
+            if len(body := encode(message)) > TRAVEL_LIMIT:
+                body = await self.blobs.offload(body, headers, REQUESTS)
             await self._publish(str(subject), body, headers, self._reply_prefix + request_id)
             msg = await self._answer(str(subject), awaited, timeout_s)
         except (asyncio.CancelledError, DeadlineExceeded):
@@ -281,9 +324,11 @@ class Bus:
                 await self._nc.publish(str(Abort(request_id)), b"")
             raise
         finally:
+            awaited.close()
             del self._replies[request_id]
-        body = await self.blobs.load(msg)
-        if msg.headers and H_ERROR_CODE in msg.headers:
+        answered = msg.headers or {}
+        body = await self.blobs.load(msg) if H_REF in answered else msg.data
+        if H_ERROR_CODE in answered:
             raise decode(body, Problem).error()
         return decode(body, reply)
 
@@ -313,17 +358,11 @@ class Bus:
         raise DeadlineExceeded(f"a request to {subject}", round(allowed_s, 3))
 
     async def _answer(self, subject: str, awaited: _Reply, timeout_s: float) -> Msg:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
-        while not awaited.answer.done():
-            left_s = min(deadline, awaited.heard_at + SILENCE_S) - loop.time()
-            if left_s > 0:
-                await asyncio.wait([awaited.answer], timeout=left_s)
-            elif deadline <= loop.time():
-                raise DeadlineExceeded(f"a request to {subject}", timeout_s) from None
-            else:
-                raise ResponderLost(f"whoever worked on {subject} has been silent for {SILENCE_S:g} s") from None
-        msg = awaited.answer.result()
+        msg = await awaited.answer
+        if msg is None:
+            if awaited.deadline <= asyncio.get_running_loop().time():
+                raise DeadlineExceeded(f"a request to {subject}", timeout_s)
+            raise ResponderLost(f"whoever worked on {subject} has been silent for {SILENCE_S:g} s")
         if (msg.headers or {}).get("Status") == "503":
             raise ResponderLost(f"nobody listens on {subject}")
         return msg
@@ -334,7 +373,7 @@ class Bus:
         Raises:
             BusUnavailable: no answer, or a gap of more than `timeout_s` between two.
         """
-        request_id = secrets.token_hex(12)
+        request_id = self._new_id()
         queue: asyncio.Queue[Msg] = asyncio.Queue()
         self._replies[request_id] = queue
         try:
@@ -396,6 +435,33 @@ class Bus:
         """
         await self._publish(str(subject), encode(message), {"Content-Type": CONTENT_TYPE, **(headers or {})}, "")
 
+    async def put(
+        self, subject: object, body: bytes, headers: dict[str, str] | None = None, *, timeout_s: float = 5.0
+    ) -> int:
+        """Publish into a stream, and return its place there once it is on disk.
+
+        nats-py's own `publish` does the same for twice the CPU.
+
+        Raises:
+            NoStreamResponseError: no stream takes this subject, or JetStream is not up.
+            APIError: JetStream refused it.
+            nats.errors.Error, TimeoutError: it was not acknowledged; whether it was written is unknown.
+        """
+        request_id = self._new_id()
+        ack = self._replies[request_id] = _Ack(asyncio.get_running_loop(), timeout_s)
+        try:
+            await self._nc.publish(str(subject), body, reply=self._reply_prefix + request_id, headers=headers)
+            msg = await ack.answer
+        finally:
+            ack.close()
+            del self._replies[request_id]
+        if (msg.headers or {}).get("Status") == "503":
+            raise NoStreamResponseError
+        said = json.loads(msg.data)
+        if "error" in said:
+            raise APIError.from_error(said["error"])
+        return int(said["seq"])
+
     async def record(self, subject: object, message: BaseModel, dedupe: str | None = None) -> None:
         """Publish into a stream: on disk before this returns. `dedupe` makes a repeat have no effect.
 
@@ -404,10 +470,10 @@ class Bus:
         Raises:
             BusUnavailable: JetStream did not acknowledge.
         """
-        headers: dict[str, Any] = {"Content-Type": CONTENT_TYPE} | ({"Nats-Msg-Id": dedupe} if dedupe else {})
+        headers = {"Content-Type": CONTENT_TYPE} | ({"Nats-Msg-Id": dedupe} if dedupe else {})
         try:
             body = await self.blobs.offload(encode(message), headers)
-            await self.js.publish(str(subject), body, headers=headers)
+            await self.put(subject, body, headers)
         except (nats.errors.Error, APIError, TimeoutError) as error:
             raise BusUnavailable(f"{subject} was not recorded: {error!r}") from error
 
@@ -479,14 +545,16 @@ class Bus:
         task.add_done_callback(done)
 
     async def _handle(self, msg: Msg, endpoint: Endpoint, room: asyncio.Semaphore, load: Load) -> None:
-        trace.start((msg.headers or {}).get(trace.HEADER))
+        headers = msg.headers or {}
+        trace.start(headers.get(trace.HEADER))
         load.in_flight += 1
         beating = _Beating(self._beat, msg.reply)
         try:
             if load.in_flight > 2 * endpoint.concurrency or self._draining:
                 raise Unavailable(f"{endpoint.name} is busy with {load.in_flight - 1} requests; try again later")
             async with room:
-                request = decode(await self.blobs.load(msg), endpoint.request)
+                body = await self.blobs.load(msg) if H_REF in headers else msg.data
+                request = decode(body, endpoint.request)
                 answer = await endpoint.handler(request)
             load.answered += 1
             await self._reply(msg.reply, answer)
@@ -515,7 +583,8 @@ class Bus:
             return
         headers = {"Content-Type": CONTENT_TYPE, **(headers or {})}
         try:
-            body = await self.blobs.offload(encode(message), headers, REQUESTS)
+            if len(body := encode(message)) > TRAVEL_LIMIT:
+                body = await self.blobs.offload(body, headers, REQUESTS)
             await self._nc.publish(reply, body, headers=headers)
         except (nats.errors.Error, BusUnavailable) as error:
             log.warning("a reply was lost", error=repr(error))  # the caller asks again
@@ -534,7 +603,7 @@ class Bus:
         Raises:
             BusUnavailable: the server does not answer.
         """
-        mark = secrets.token_hex(12)
+        mark = self._new_id()
         queue: asyncio.Queue[Msg] = asyncio.Queue()
         self._replies[mark] = queue
         try:
