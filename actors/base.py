@@ -1,6 +1,7 @@
 """What every actor has: a name, a connection, a service that is found by name, health, logs, and a graceful end."""
 
 import asyncio
+import gc
 import os
 from typing import Any, ClassVar
 
@@ -12,6 +13,16 @@ from schemas.errors import DevSkyyError
 from schemas.settings import Settings
 
 log = structlog.get_logger()
+
+
+def keep_for_good() -> None:
+    """Take what there is now for what stays until the process ends, and leave it out of garbage collection.
+
+    Modules, models and the catalogue are 150,000 objects. Going through them takes 50 to 90 ms in which nothing else
+    runs, and asking a thousand agents brings that about every other time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 class Actor:
@@ -70,6 +81,7 @@ class Actor:
             await self.bus.serve(
                 self.name, endpoints, description=(self.__doc__ or "").split("\n")[0], metadata=metadata
             )
+            keep_for_good()
             self._ready.set()
             log.info("ready")
             await self.bus.closed.wait()

@@ -5,7 +5,8 @@
 Ours: the 24 specialists' subjects, answered by hosts in processes of their own over a nats-server of its own, and asked
 by one process with `Bus.ask`, as a coordinator asks. Agents wait and do not compute, so what is left over one second is
 what the messages took: encoding, sending, decoding of the questions, and the same of the answers. Every answer is
-checked to be that of the seat that was asked. Processes run on uvloop, as Ray's actors do.
+checked to be that of the seat that was asked. Processes run on uvloop, as Ray's actors do, and do with their memory as
+ours do.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from actors.base import keep_for_good
 from actors.catalogue import load
 from bus.client import Bus, Endpoint
 from bus.subjects import AgentAsk
@@ -81,6 +83,7 @@ def host(name: str, url: str, roles: list[str], ready: "multiprocessing.synchron
     async def answer() -> None:
         bus = await Bus(url, name).connect()
         await bus.serve(name, [Endpoint(r, str(AgentAsk(r)), Ask, works, concurrency=1024) for r in roles], "", {})
+        keep_for_good()
         ready.set()
         await bus.closed.wait()
 
@@ -151,6 +154,7 @@ def ours(agents: int, processes: int, rounds: int) -> list[Round]:
     async def ask(url: str) -> list[tuple[float, float]]:
         bus = await Bus(url, "bench").connect()
         await ask_all(bus, agents, roles, 0)
+        keep_for_good()
         took = [await ask_all(bus, agents, roles, n + 1) for n in track(range(rounds), "asking", console=progress)]
         await bus.close(grace_s=0.2)
         return took
