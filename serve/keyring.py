@@ -11,6 +11,7 @@ import hmac
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -18,7 +19,7 @@ from schemas.errors import NotAuthenticated, Unavailable
 from schemas.key import ApiKey, digest, id_of, including
 from schemas.message import now
 from serve.caller import ANYBODY, THE_OPERATOR, Caller
-from storage import KeyRepository
+from storage import KeptKeys, KeyRepository
 
 RENEW_S, FRESH_S = 2.0, 4.0
 """The age at which keys are looked at again beside a request, and before one."""
@@ -28,11 +29,12 @@ MISS_S = 0.25
 """A key that is not known may have just been made through another replica: then they are looked at again, but only so
 often, whoever tries keys at random."""
 STALE_S = 900.0
-NOTED_S = 60.0
+NOTED = timedelta(seconds=60)
 """How exactly a key's last use is noted."""
 
 HOW = "send 'Authorization: Bearer dsk_…' or 'x-api-key: dsk_…'; `devskyy keys create` makes a key"
 _NOBODYS = "0" * 64
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 log = structlog.get_logger()
 
@@ -64,11 +66,14 @@ class Keyring:
         """
         self._keys, self._operator, self._clock = keys, operator_sha256 or "", clock
         self._open_without_keys = open_without_keys
+        self._kept: KeptKeys | None = None
         self._known: Mapping[str, _Known] = {}
         self._open = False
         self._looked_at = self._tried_at = float("-inf")
         self._failing = False
         self._used: set[str] = set()
+        self._noted: dict[str, datetime] = {}
+        """When each key's last use was noted from here."""
         self._one_at_a_time = asyncio.Lock()
         self._renewing: asyncio.Task[None] | None = None
 
@@ -111,9 +116,11 @@ class Keyring:
         async with self._one_at_a_time:
             self._tried_at = began = self._clock()
             await self._note_uses()
-            kept = await self._keys.load()
-            self._known = {key_id: _known(each.key, each.digest) for key_id, each in kept.by_id.items()}
-            self._open = self._open_without_keys and not kept.ever
+            kept = await self._keys.load(self._kept)
+            if kept is not self._kept:
+                self._known = {key_id: _known(each.key, each.digest) for key_id, each in kept.by_id.items()}
+                self._open = self._open_without_keys and not kept.made
+                self._kept = kept
             self._looked_at, self._failing = began, False
 
     async def close(self) -> None:
@@ -158,11 +165,11 @@ class Keyring:
         """Nothing depends on it, so what cannot be written is left."""
         at, used = now(), self._used
         self._used = set()
-        stale = [known.key for key_id in used if (known := self._known.get(key_id)) is not None]
-        ids = [k.id for k in stale if k.last_used_at is None or (at - k.last_used_at).total_seconds() >= NOTED_S]
+        ids = [key_id for key_id in used if at - self._noted.get(key_id, _LONG_AGO) >= NOTED]
         if ids:
             with contextlib.suppress(Unavailable):
                 await self._keys.used(ids, at)
+                self._noted |= dict.fromkeys(ids, at)
 
 
 def _known(key: ApiKey, its_digest: str) -> _Known:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, exists, func, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from schemas.budget import Budget
@@ -32,8 +32,8 @@ class KeptKeys:
 
     by_id: Mapping[str, KeptKey]
     """Keys that were not revoked; those that have expired are among them."""
-    ever: bool
-    """Whether there ever was a key."""
+    made: int
+    """How many keys there ever were."""
 
 
 class KeyRepository:
@@ -66,13 +66,19 @@ class KeyRepository:
             return CreatedKey(key=key, secret=secret)
         raise AssertionError("the last try returns or raises")
 
-    async def load(self) -> KeptKeys:
-        """Every key that may be used, as of one moment."""
+    async def load(self, known: KeptKeys | None = None) -> KeptKeys:
+        """Every key that may be used, as of one moment; `known` itself if none was made or revoked since.
+
+        Only a key's last use ever changes besides. So two numbers tell whether all must be read.
+        """
+        counts = select(func.count(), func.count(API_KEYS.c.revoked_at)).select_from(API_KEYS)
         async with self._database.begin() as connection:
-            ever = bool((await connection.execute(select(exists(select(API_KEYS.c.id))))).scalar())
+            made, revoked = (await connection.execute(counts)).one()
+            if known is not None and (known.made, len(known.by_id)) == (made, made - revoked):
+                return known
             query = select(API_KEYS).where(API_KEYS.c.revoked_at.is_(None))
-            rows = (await connection.execute(query)).all() if ever else []
-        return KeptKeys({row.id: KeptKey(_key(row), row.digest) for row in rows}, ever)
+            rows = (await connection.execute(query)).all() if made else []
+        return KeptKeys({row.id: KeptKey(_key(row), row.digest) for row in rows}, made)
 
     async def list(self, tenant: str | None = None) -> tuple[ApiKey, ...]:
         """The keys of a tenant, or of all, newest first; those that are revoked or have expired too."""

@@ -28,13 +28,13 @@ class Cabinet(KeyRepository):
         self.away = False
         self.slow: asyncio.Event | None = None
 
-    async def load(self) -> KeptKeys:
+    async def load(self, known: KeptKeys | None = None) -> KeptKeys:
         self.looks += 1
         if self.slow is not None:
             await self.slow.wait()
         if self.away:
             raise Unavailable("the database is away")
-        return await super().load()
+        return await super().load(known)
 
 
 class Clock:

@@ -104,7 +104,7 @@ async def test_before_the_first_key_only_the_operator_makes_one(app: FastAPI, ht
     for call in (http.post(DOOR, json={"name": "mine"}), http.get(DOOR), http.delete(f"{DOOR}/x")):
         found = problem(await call)
         assert (found["status"], "devskyy keys" in found["detail"]) == (401, True)
-    assert not (await app.state.keys.load()).ever
+    assert (await app.state.keys.load()).made == 0
 
 
 async def test_budgets_are_shown_to_those_they_concern(app: FastAPI, operator: httpx.AsyncClient) -> None:

@@ -82,7 +82,7 @@ async def test_an_id_that_is_taken_is_not_given_again(keys: KeyRepository, monke
 
 async def test_what_may_be_used_is_told_apart_from_what_was(keys: KeyRepository) -> None:
     # Given no key
-    assert ((await keys.load()).by_id, (await keys.load()).ever) == ({}, False)
+    assert ((await keys.load()).by_id, (await keys.load()).made) == ({}, 0)
     # When there are one that has expired, and one that was revoked
     expired = await keys.add(NewKey(name="old", expires_at=NOON - timedelta(days=900)), "default")
     revoked = await keys.add(NewKey(name="ci"), "default")
@@ -91,7 +91,23 @@ async def test_what_may_be_used_is_told_apart_from_what_was(keys: KeyRepository)
     assert set((await keys.load()).by_id) == {expired.key.id}
     # And that there ever was a key is known also when none is left
     await keys.revoke(expired.key.id)
-    assert ((await keys.load()).by_id, (await keys.load()).ever) == ({}, True)
+    assert ((await keys.load()).by_id, (await keys.load()).made) == ({}, 2)
+
+
+async def test_keys_are_read_again_only_when_one_was_made_or_revoked(keys: KeyRepository) -> None:
+    # Given keys that were read, of which one was used since
+    made = await keys.add(NewKey(name="ci"), "default")
+    known = await keys.load()
+    await keys.used([made.key.id], NOON)
+    # When they are looked at again, Then they are as they were
+    assert await keys.load(known) is known
+    # And one that is made, and one that is revoked, are seen; also both at once
+    await keys.add(NewKey(name="ci"), "default")
+    more = await keys.load(known)
+    assert len(more.by_id) == 2
+    await keys.revoke(made.key.id)
+    await keys.add(NewKey(name="ci"), "default")
+    assert made.key.id not in (await keys.load(more)).by_id
 
 
 async def test_a_revoked_key_stays_as_it_was_revoked_first(keys: KeyRepository) -> None:
