@@ -19,6 +19,7 @@ from schemas.budget import BudgetLeft
 from schemas.costs import CostKey, Costs
 from schemas.health import Health
 from schemas.key import ApiKey, CreatedKey
+from schemas.quality import QualityBy, QualityList
 from schemas.recording import Uploaded
 from schemas.selection import Explanation
 from schemas.service import ServiceStatus
@@ -218,6 +219,10 @@ class Client(_Base):
         """What the tasks cost that ended on these days (UTC, both included), with one row per day, agent, …"""
         return self._send(wire.costs(by, since, until))
 
+    def quality(self, *, by: QualityBy | None = None, since: date | None = None) -> QualityList:
+        """How good the answers were that were measured since a day (UTC): of each agent and kind of work, or of one."""
+        return self._send(wire.quality(by, since))
+
     def budgets(self) -> tuple[BudgetLeft, ...]:
         """The budgets of today (UTC): what is reserved and spent of each, and what is left."""
         return self._send(wire.budgets())
@@ -376,6 +381,10 @@ class AsyncClient(_Base):
     async def costs(self, *, by: CostKey = "day", since: date | None = None, until: date | None = None) -> Costs:
         """As `Client.costs`."""
         return await self._send(wire.costs(by, since, until))
+
+    async def quality(self, *, by: QualityBy | None = None, since: date | None = None) -> QualityList:
+        """As `Client.quality`."""
+        return await self._send(wire.quality(by, since))
 
     async def budgets(self) -> tuple[BudgetLeft, ...]:
         """As `Client.budgets`."""

@@ -25,6 +25,7 @@ from schemas.health import Health
 from schemas.key import ApiKey, CreatedKey, KeyList, KeyScope, NewKey
 from schemas.message import Message
 from schemas.problem import Problem, field_errors
+from schemas.quality import QualityBy, QualityList
 from schemas.recording import MEDIA_TYPE, Uploaded
 from schemas.selection import Explanation
 from schemas.service import ServiceStatus
@@ -223,6 +224,11 @@ def costs(by: CostKey, since: date | None, until: date | None) -> Verb[Costs]:
     asked = {"by": by, "since": since, "until": until}
     params = {name: str(value) for name, value in asked.items() if value is not None}
     return Verb("GET", "/api/v1/costs", {200: _reader(Costs)}, params=params)
+
+
+def quality(by: QualityBy | None, since: date | None) -> Verb[QualityList]:
+    params = {name: str(value) for name, value in {"by": by, "since": since}.items() if value is not None}
+    return Verb("GET", "/api/v1/quality", {200: _reader(QualityList)}, params=params)
 
 
 def budgets() -> Verb[tuple[BudgetLeft, ...]]:

@@ -77,6 +77,15 @@ State = Literal["up", "down", "degraded", "standby"]
 """Standby: it is started when it is needed."""
 
 
+class AgentQuality(Message):
+    """How good an agent's answers were, over all kinds of work."""
+
+    overall: float
+    """The mean, a fraction."""
+    n: int
+    """Answers that were measured."""
+
+
 class AgentStatus(Message):
     """One row of `devskyy agents`: who is there, in what state, and why not."""
 
@@ -92,3 +101,5 @@ class AgentStatus(Message):
     requests: int | None = None
     errors: int | None = None
     in_flight: int | None = None
+    quality: AgentQuality | None = None
+    """`null`: none of its answers was measured, or the history cannot be read at the moment."""

@@ -1,6 +1,7 @@
 """A task as its events tell it: a pure function, the same for every door, for SQL and for recovery."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from schemas.event import Accepted, Claimed, Ended, TaskEvent
 from schemas.task import Task
@@ -38,6 +39,16 @@ def project(events: Sequence[TaskEvent]) -> Task:
                     "shape": event.shape,
                     "started_at": task.started_at or event.at,
                     "reasons": event.reasons,
+                    "profile": profile_of(event.features) or task.profile,
                 }
             )
     return task
+
+
+def profile_of(features: Mapping[str, Any]) -> str | None:
+    """The kind of work that a claim took its task for, where it says so: itself, or as services were chosen by it."""
+    chosen = features.get("selection")
+    for said in (features.get("profile"), chosen.get("profile") if isinstance(chosen, Mapping) else None):
+        if isinstance(said, str) and said:
+            return said
+    return None

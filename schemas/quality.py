@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.message import Message
+from schemas.message import Message, Moment
 
 Means = Literal["checks", "embeddings", "judge"]
 """By what a score came about: rules that look, vectors that compare, or a language model that was asked."""
@@ -42,6 +42,30 @@ class Quality(Message):
     """By metric what its score rests on, the worst first."""
     means: dict[str, tuple[Means, ...]] = {}
     """By metric how its score came about."""
+
+
+QualityBy = Literal["agent", "kind"]
+
+
+class QualityRow(Message):
+    """How good the answers of an agent, or to a kind of work, were so far."""
+
+    agent: str | None = None
+    """`null` in rows that are of a kind of work alone."""
+    kind: str | None = None
+    """The kind of work; `null`: nobody said, or the row is of an agent alone."""
+    n: int
+    """Answers that were measured."""
+    mean: float
+    """Of their overall quality, a fraction."""
+    last_at: Moment
+
+
+class QualityList(Message):
+    by: QualityBy | None = None
+    """`null`: rows of each agent and kind of work."""
+    rows: tuple[QualityRow, ...] = ()
+    """Those with the most answers first."""
 
 
 def unmeasured(reason: str) -> Quality:

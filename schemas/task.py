@@ -203,6 +203,8 @@ class Task(Message):
     metadata: dict[str, Any] = {}
     key: str | None = None
     """The API key that asked for it, by its id; null: none did."""
+    profile: str | None = None
+    """The kind of work it was taken for; null: it was not looked at."""
     progress: Progress | None = None
     """How far its team is, while one works."""
 

@@ -16,11 +16,11 @@ from bus.recordings import Recordings
 from bus.tasklog import TaskLog
 from schemas.recording import MAX_RECORDING_BYTES
 from schemas.settings import Settings, is_loopback
-from serve import auth, budgets, costs, embeddings, health, keys, openai, problems, recordings, services, tasks
+from serve import auth, budgets, costs, embeddings, health, keys, openai, problems, quality, recordings, services, tasks
 from serve.directory import Directory
 from serve.keyring import Keyring
 from serve.middleware import BodyLimit, LoopbackOnly, Observed
-from storage import CallLedger, Database, KeyRepository, TaskRepository
+from storage import CallLedger, Database, KeyRepository, QualityHistory, TaskRepository
 
 DESCRIPTION = """Gives every task the cheapest team of AI agents that clears its quality bar, runs it durably, and
 returns the answer with an honest receipt. Errors are RFC 9457 problem details."""
@@ -38,6 +38,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
         await database.migrate()
         app.state.bus, app.state.tasks = bus, TaskLog(bus)
         app.state.kept, app.state.ledger = TaskRepository(database), CallLedger(database)
+        app.state.qualities = QualityHistory(database)
         app.state.recordings = Recordings(bus)
         app.state.keys = KeyRepository(database)
         loopback = is_loopback(settings.http_host)
@@ -60,6 +61,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
     app.include_router(recordings.router)
     app.include_router(costs.router)
     app.include_router(budgets.router)
+    app.include_router(quality.router)
     app.include_router(openai.router)
     app.include_router(embeddings.router)
     app.include_router(keys.router)

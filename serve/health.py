@@ -1,12 +1,15 @@
 """The doors that tell how the platform is: health, agents, services, metrics."""
 
+import asyncio
+
 from fastapi import APIRouter, Request, Response
 
-from schemas.agent import AgentStatus
+from schemas.agent import AgentQuality, AgentStatus
+from schemas.errors import Unavailable
 from schemas.health import Health
 from schemas.message import Message
 from schemas.service import ServiceStatus
-from serve import metrics
+from serve import metrics, quality
 from serve.directory import Directory
 
 router = APIRouter()
@@ -43,8 +46,18 @@ async def ready(request: Request, response: Response) -> Health:
 
 @router.get("/api/v1/agents", tags=["platform"])
 async def agents(request: Request) -> Agents:
-    """Who is there, in what state, and why not."""
-    return Agents(agents=await _directory(request).agents())
+    """Who is there, in what state, and why not; and how good their answers to this tenant were."""
+    found, told = await asyncio.gather(_directory(request).agents(), _qualities(request))
+    return Agents(agents=tuple(agent.model_copy(update={"quality": told.get(agent.name)}) for agent in found))
+
+
+async def _qualities(request: Request) -> dict[str | None, AgentQuality]:
+    """By agent; none while the database cannot be read, which keeps nobody from seeing who is there."""
+    try:
+        rows = await quality.history(request, by="agent")
+    except Unavailable:
+        return {}
+    return {row.agent: AgentQuality(overall=row.mean, n=row.n) for row in rows}
 
 
 @router.get("/api/v1/services", tags=["platform"])

@@ -3,6 +3,16 @@
 from storage.calls import CallLedger
 from storage.database import Database
 from storage.keys import KeptKey, KeptKeys, KeyRepository
+from storage.qualities import Measured, QualityHistory
 from storage.tasks import TaskRepository
 
-__all__ = ["CallLedger", "Database", "KeptKey", "KeptKeys", "KeyRepository", "TaskRepository"]
+__all__ = [
+    "CallLedger",
+    "Database",
+    "KeptKey",
+    "KeptKeys",
+    "KeyRepository",
+    "Measured",
+    "QualityHistory",
+    "TaskRepository",
+]

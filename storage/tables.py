@@ -127,3 +127,18 @@ API_KEYS = Table(
     Column("rpm", Integer),
 )
 """One row per key, for ever. `digest` is the secret's SHA-256; `scopes` are words with a space between."""
+
+QUALITIES = Table(
+    "qualities",
+    METADATA,
+    Column("tenant", String(128), primary_key=True),
+    Column("task_id", String(128), primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("agent", Text, nullable=False),
+    Column("profile", Text),
+    Column("tier", String(16)),
+    Column("overall", Double, nullable=False),
+    Column("at", Utc, nullable=False),
+    Index("qualities_by_age", "tenant", "at"),
+)
+"""One row per answer that was measured, of tasks that have ended. `profile` is the kind of work."""

@@ -14,6 +14,7 @@ from schemas.event import TERMINAL
 from schemas.task import Shape, Status, Task, TaskList, TaskSummary, Tier
 from storage.calls import CallLedger, day_of
 from storage.database import Database
+from storage.qualities import Measured, QualityHistory
 from storage.tables import TASKS
 
 HEAD_CHARACTERS = 200
@@ -31,16 +32,18 @@ class TaskRepository:
 
     def __init__(self, database: Database) -> None:
         self._database, self._ledger = database, CallLedger(database)
+        self._qualities = QualityHistory(database)
         self._insert: Any = postgresql.insert if database.dialect == "postgresql" else sqlite.insert
 
-    async def upsert(self, tenant: str, task: Task, seq: int) -> None:
+    async def upsert(self, tenant: str, task: Task, seq: int, measured: Sequence[Measured] = ()) -> None:
         """Keep the task as it is after its event `seq`, unless the row knows that event already or has ended.
 
-        The calls of a task that has ended enter the ledger in the same transaction.
+        The calls of a task that has ended enter the ledger in the same transaction, and what was measured of its
+        answers enters the history of quality.
         """
-        await self.upsert_all([(tenant, task, seq)])
+        await self.upsert_all([(tenant, task, seq)], measured)
 
-    async def upsert_all(self, tasks: Sequence[tuple[str, Task, int]]) -> None:
+    async def upsert_all(self, tasks: Sequence[tuple[str, Task, int]], measured: Sequence[Measured] = ()) -> None:
         """As `upsert`, for several tasks in one transaction; of each task one state."""
         if not tasks:
             return
@@ -54,6 +57,7 @@ class TaskRepository:
         async with self._database.begin() as connection:
             await connection.execute(statement, rows)
             await self._ledger.record_all([(tenant, task) for tenant, task, _ in tasks if task.ended], connection)
+            await self._qualities.record_all(measured, connection)
 
     async def claim(self, tenant: str, task_id: str, seq: int, *, tier: Tier, shape: Shape, at: datetime) -> bool:
         """Move a row on by its event `seq`, a claim.

@@ -1,10 +1,13 @@
-"""Events into rows: one per task, and one per call of a task that has ended."""
+"""Events into rows: one per task, and of a task that has ended one per call and per answer that was measured."""
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 
+from actors.projector import measured
+from schemas.errors import NotFound
 from schemas.event import Accepted, Answered, Claimed, Decided, Dispatched, Ended, TaskEvent
 from schemas.projection import project
+from storage.qualities import Measured
 from storage.tasks import TaskRepository
 
 ReadHistory = Callable[[str, str], Awaitable[list[TaskEvent]]]
@@ -18,7 +21,8 @@ class TaskProjection:
         self._tasks, self._read = tasks, read
 
     async def apply(self, event: TaskEvent) -> None:
-        """Bring the task's row up to this event. A terminal one enters the task's calls in the ledger with it.
+        """Bring the task's row up to this event. With a terminal one, the task's calls enter the ledger, and what was
+        measured of its answers the history of quality.
 
         Raises:
             Unavailable: the database or the history cannot be read at the moment; bring the event again.
@@ -35,7 +39,7 @@ class TaskProjection:
             case Dispatched() | Answered() | Decided():
                 pass  # a team's talk is read from its events; the row of a task that goes on says nothing of it
             case _:
-                await self._tasks.upsert(event.tenant, event.task, event.seq)
+                await self._tasks.upsert(event.tenant, event.task, event.seq, await self._measured(event))
 
     async def apply_all(self, events: Iterable[TaskEvent]) -> None:
         """Bring the rows of all these events' tasks up to them, in one transaction as far as the events suffice.
@@ -46,16 +50,27 @@ class TaskProjection:
         by_task: dict[tuple[str, str], list[TaskEvent]] = defaultdict(list)
         for event in events:
             by_task[event.tenant, event.task_id].append(event)
-        whole, partial = [], []
+        whole, partial, found = [], [], list[Measured]()
         for (tenant, _), theirs in by_task.items():
             theirs.sort(key=lambda event: event.seq)
             if isinstance(theirs[-1], Ended) or (isinstance(theirs[0], Accepted) and _without_gaps(theirs)):
                 whole.append((tenant, project(theirs), theirs[-1].seq))
+                if isinstance(theirs[-1], Ended):
+                    found += await self._measured(theirs[-1])
             else:
                 partial += theirs
-        await self._tasks.upsert_all(whole)
+        await self._tasks.upsert_all(whole, found)
         for event in partial:
             await self.apply(event)
+
+    async def _measured(self, ended: Ended) -> list[Measured]:
+        """A team's answers are told by its events alone; what the stream has forgotten nobody knows any more."""
+        if not measured.of_a_team(ended.task):
+            return measured.of_one(ended)
+        try:
+            return measured.of_each(await self._read(ended.tenant, ended.task_id), ended)
+        except NotFound:
+            return []
 
 
 def _without_gaps(events: list[TaskEvent]) -> bool:

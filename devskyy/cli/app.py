@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from devskyy.cli import bench, budgets, classify, costs, doctor, keys, platform, run, services, tasks
+from devskyy.cli import bench, budgets, classify, costs, doctor, keys, platform, qualities, run, services, tasks
 from devskyy.cli.codes import ExitCode, of_error
 from schemas.errors import Cancelled, DevSkyyError
 
@@ -28,6 +28,7 @@ app.command("agents")(platform.agents)
 app.add_typer(services.app, name="services")
 app.command("costs")(costs.costs)
 app.command("budgets")(budgets.budgets)
+app.command("quality")(qualities.quality)
 app.add_typer(keys.app, name="keys")
 app.command("nats-url")(platform.nats_url)
 app.command("classify")(classify.classify)

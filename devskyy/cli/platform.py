@@ -79,10 +79,19 @@ def agents(as_json: AsJson = False) -> None:
         render.document({"agents": [agent.model_dump(mode="json") for agent in found]})
         return
     rows = [
-        (a.name, a.kind, a.role, a.state, a.serves_now or "nothing", ", ".join(a.services), a.reason)
+        (
+            a.name,
+            a.kind,
+            a.role,
+            a.state,
+            a.serves_now or "nothing",
+            "unknown" if a.quality is None else f"{a.quality.overall:.2f} of {a.quality.n:,}",
+            ", ".join(a.services),
+            a.reason,
+        )
         for a in sorted(found, key=lambda agent: (agent.kind, agent.name))
     ]
-    render.table(("Agent", "Kind", "Role", "State", "Serves now", "Order", "Why"), rows, "no agents")
+    render.table(("Agent", "Kind", "Role", "State", "Serves now", "Quality", "Order", "Why"), rows, "no agents")
 
 
 def nats_url(as_json: AsJson = False) -> None:

@@ -135,8 +135,8 @@ def expected(events: list[TaskEvent]) -> dict[str, Any]:
 async def test_a_task_in_order_needs_no_reading_of_its_history(
     projection: TaskProjection, database: Database, log: Log
 ) -> None:
-    # Given a task that two owners claimed in turn
-    events = history(claims=2)
+    # Given one agent's task that five owners claimed in turn
+    events = history(claims=5, calls=1)
     # When its events come in order, Then after each the row is what the events so far tell
     for count, event in enumerate(events, start=1):
         await projection.apply(event)
@@ -164,8 +164,8 @@ async def test_a_claim_without_row_or_history_comes_again(projection: TaskProjec
 
 
 async def test_a_late_event_reads_no_history(projection: TaskProjection, log: Log) -> None:
-    # Given a task that ended
-    events = history(claims=2)
+    # Given one agent's task that ended
+    events = history(claims=5, calls=1)
     await projection.apply(events[-1])
     # When all its events come again
     for event in events:

@@ -1,7 +1,7 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from devskyy import (
 from devskyy.supervisor.state import write_state
 from schemas.errors import ConfigError, InvalidRequest
 from schemas.health import Check, Health
+from schemas.quality import QualityList, QualityRow
 from schemas.task import Input
 from tests.simulators.platform import PlatformSimulator, Refusal, Script, recorded
 
@@ -582,6 +583,21 @@ async def test_costs_are_asked_for_by_key_and_day(
     with pytest.raises(InvalidTask) as caught:
         client.costs(since=date(2026, 5, 2), until=date(2026, 5, 1))
     assert caught.value.problem.errors[0].field == "until"
+
+
+async def test_qualities_are_asked_for_by_agent_or_kind_and_day(
+    client: Client, async_client: AsyncClient, platform: PlatformSimulator
+) -> None:
+    # Given a platform that has measured answers
+    row = QualityRow(agent="writing", n=3, mean=0.75, last_at=datetime(2026, 5, 4, tzinfo=UTC))
+    platform.qualities = QualityList(rows=(row,))
+    # When both clients ask how good they were, Then what was said arrived, and what was measured came back
+    assert client.quality(by="agent", since=date(2026, 5, 1)) == QualityList(by="agent", rows=(row,))
+    assert (await async_client.quality()).rows == (row,)
+    assert [seen.query for seen in platform.made("GET", "/api/v1/quality")] == [
+        {"by": "agent", "since": "2026-05-01"},
+        {},
+    ]
 
 
 def test_both_clients_have_the_same_public_verbs() -> None:

@@ -38,6 +38,7 @@ NEEDS: dict[tuple[str, str], KeyScope | None] = {
     ("POST", "/api/v1/recordings"): "write",
     ("GET", "/api/v1/costs"): "read",
     ("GET", "/api/v1/budgets"): "read",
+    ("GET", "/api/v1/quality"): "read",
     ("GET", "/api/v1/agents"): "read",
     ("GET", "/api/v1/services"): "read",
     ("POST", "/api/v1/services/explain"): "read",

@@ -47,7 +47,7 @@ from schemas.health import Check, Health
 from schemas.key import ApiKey, CreatedKey, KeyList, NewKey, new_id, new_secret
 from schemas.message import now
 from schemas.problem import MEDIA_TYPE, Problem, field_errors
-from schemas.quality import Quality
+from schemas.quality import Quality, QualityList
 from schemas.receipt import Call, Receipt
 from schemas.recording import MEDIA_TYPE as LINES
 from schemas.recording import Recording, Uploaded
@@ -232,6 +232,7 @@ class PlatformSimulator:
             ),
         )
         self.costs = COSTS
+        self.qualities = QualityList()
         self.budgets: tuple[BudgetLeft, ...] = ()
         self.keys: tuple[ApiKey, ...] = ()
         self.explanation = EXPLANATION
@@ -386,6 +387,7 @@ class PlatformSimulator:
             ("GET", "/api/v1/tasks/{id}/recording"): self._recording,
             ("POST", "/api/v1/recordings"): self._upload,
             ("GET", "/api/v1/costs"): self._costs,
+            ("GET", "/api/v1/quality"): self._quality,
             ("GET", "/api/v1/budgets"): self._budgets,
             ("POST", "/api/v1/keys"): self._create_key,
             ("GET", "/api/v1/keys"): self._list_keys,
@@ -580,6 +582,9 @@ class PlatformSimulator:
         if asked.get("until", "9999") < asked.get("since", "0000"):
             raise InvalidRequest("until", "lies before since")
         return _json(self.costs.model_copy(update={"by": asked.get("by", "day")}))
+
+    async def _quality(self, request: Request, body: bytes) -> Response:
+        return _json(self.qualities.model_copy(update={"by": request.query_params.get("by")}))
 
     async def _ready(self, request: Request, body: bytes) -> Response:
         return _json(self.health, 200 if self.health.status == "ready" else 503)
