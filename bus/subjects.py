@@ -1,7 +1,7 @@
 """Every subject, spelled in this one place. A subject is a checked value; `str()` gives its spelling."""
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 ROOT = "devskyy.v1"
@@ -25,11 +25,15 @@ class _Subject:
     _parts: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # type: ignore[arg-type]
-            token(getattr(self, field.name))
+        for part in self._parts:
+            if part[0] == "{":
+                token(getattr(self, part[1:-1]))
 
     def __str__(self) -> str:
-        return ".".join([ROOT, *(getattr(self, p[1:-1]) if p[0] == "{" else p for p in self._parts)])
+        spelled = ROOT
+        for part in self._parts:
+            spelled += f".{getattr(self, part[1:-1])}" if part[0] == "{" else f".{part}"
+        return spelled
 
     @classmethod
     def parse(cls, subject: str) -> Self:

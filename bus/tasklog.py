@@ -408,7 +408,7 @@ class TaskLog:
         give_up = loop.time() + self._patience_s
         while True:
             try:
-                return int((await self._bus.js.publish(subject, body, headers=dict(headers), timeout=2)).seq)
+                return await self._bus.put(subject, body, headers, timeout_s=2)
             except NoStreamResponseError as error:
                 cause: Exception = error
             except APIError as error:
