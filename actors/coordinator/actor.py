@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from actors.base import Actor
 from actors.catalogue import load
 from actors.coordinator.life import Lives
+from actors.quality import judges
 from actors.selection import LatestFigures, Selector
 from bus import trace
 from bus.client import Endpoint
@@ -60,6 +61,7 @@ class CoordinatorActor(Actor):
             hears_since=lambda: max(subscribed_at, self.bus.connected_at),
             selector=Selector(catalogue, os.environ, self._figures.now),
             hosts=self._host,
+            judges=lambda writers: judges(catalogue, os.environ, writers),
         )
         self._puller = Puller(
             self.bus,

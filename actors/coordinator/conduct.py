@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from actors.coordinator import prompts
 from actors.coordinator.bounds import ROUNDS
+from actors.coordinator.judgement import Bench
 from actors.coordinator.run import Run
 from actors.coordinator.seats import Seat, seats_of
 from actors.coordinator.shapes.coordinated import coordinated
@@ -42,10 +43,11 @@ class Result:
     tier: Tier
 
 
-async def conduct(run: Run, whole: Part, team: Team, tier: Tier, *, fixed: bool) -> Result:
+async def conduct(run: Run, whole: Part, team: Team, tier: Tier, bench: Bench, *, fixed: bool) -> Result:
     """
     Args:
         whole: the task; its seats are taken from `team`.
+        bench: of judges.
         fixed: the caller named the tier, so no dearer one is tried.
 
     Raises:
@@ -53,10 +55,10 @@ async def conduct(run: Run, whole: Part, team: Team, tier: Tier, *, fixed: bool)
     """
     outcome = await _shape(run, whole, team, tier)
     wanted = run.request.min_quality
-    quality = await _measured(run, whole, outcome)
+    quality = await _measured(run, whole, outcome, bench)
     if wanted is None:
         return Result(outcome, quality, tier)
-    outcome, quality = await _refined(run, whole, outcome, quality, wanted)
+    outcome, quality = await _refined(run, whole, outcome, quality, wanted, bench)
     while not fixed and not _met(quality, wanted) and tier != TIERS[-1]:
         dearer = TIERS[TIERS.index(tier) + 1]
         if (because := run.scarce()) is not None:
@@ -71,8 +73,8 @@ async def conduct(run: Run, whole: Part, team: Team, tier: Tier, *, fixed: bool)
         tier = dearer
         later = replace(whole, name=dearer)
         other = await _shape(run, later, _grown(team, tier), tier)
-        measured = await _measured(run, later, other)
-        other, measured = await _refined(run, later, other, measured, wanted)
+        measured = await _measured(run, later, other, bench)
+        other, measured = await _refined(run, later, other, measured, wanted, bench)
         if (measured.overall or 0.0) > (quality.overall or 0.0):
             outcome, quality = other, measured
     return Result(outcome, quality, tier)
@@ -105,11 +107,14 @@ def _grown(team: Team, tier: Tier) -> Team:
     return replace(team, seats=seats_of(seats), bench=seats_of(bench), size=max(size, team.size))
 
 
-async def _measured(run: Run, part: Part, outcome: Outcome) -> Quality:
+async def _measured(run: Run, part: Part, outcome: Outcome, bench: Bench) -> Quality:
+    """By rules and vectors; where the caller set a bar, by a judge too."""
     known = run.qualities.get(outcome.step)
-    if known is not None and run.story.contributions[outcome.step].text == outcome.text:
-        return _judged(run, known)
-    return _judged(run, await run.measure(part.prompt, outcome.text, part.inputs, part.json_schema))
+    if known is None or run.story.contributions[outcome.step].text != outcome.text:
+        known = await run.measure(part.prompt, outcome.text, part.inputs, part.json_schema)
+    if run.request.min_quality is not None:
+        known = await bench.judged(run, part, outcome, known)
+    return _judged(run, known)
 
 
 def _judged(run: Run, quality: Quality) -> Quality:
@@ -121,7 +126,9 @@ def _met(quality: Quality, wanted: float) -> bool:
     return quality.overall is not None and quality.overall >= wanted
 
 
-async def _refined(run: Run, part: Part, outcome: Outcome, quality: Quality, wanted: float) -> tuple[Outcome, Quality]:
+async def _refined(
+    run: Run, part: Part, outcome: Outcome, quality: Quality, wanted: float, bench: Bench
+) -> tuple[Outcome, Quality]:
     """Improve an answer under the bar by what was measured; bounded, and kept only if better."""
     for number in range(1, ROUNDS + 1):
         remarks = prompts.findings(quality)
@@ -131,21 +138,21 @@ async def _refined(run: Run, part: Part, outcome: Outcome, quality: Quality, wan
             await left_out(run, part, f"refinement {number}", because)
             break
         said = await _improvement(run, part, outcome, remarks, number)
-        measured = await run.measure(part.prompt, said.text, part.inputs, part.json_schema) if said.usable else None
+        measured = await _measured(run, part, outcome_of(said, [outcome.seat]), bench) if said.usable else None
         better = measured is not None and not said.marks and (measured.overall or 0) > (quality.overall or 0)
         await run.decide(
             part.step(f"refined-{number}"),
             {"step": said.step, "kept": better, "quality": said.quality},
             (
                 f"the refinement by {len(remarks)} findings is {'kept' if better else 'not kept'}: it measures "
-                f"{said.quality or 0:.2f}, before it was {quality.overall or 0:.2f}",
+                f"{(measured.overall if measured else None) or 0:.2f}, before it was {quality.overall or 0:.2f}",
             ),
             part=part.name,
         )
         if not better or measured is None:
             break
         gain = (measured.overall or 0) - (quality.overall or 0)
-        outcome, quality = outcome_of(said, [outcome.seat]), _judged(run, measured)
+        outcome, quality = outcome_of(said, [outcome.seat]), measured
         if gain < ENOUGH_BETTER:
             break
     return outcome, quality

@@ -15,6 +15,7 @@ from actors.coordinator.assessor import Assessor
 from actors.coordinator.bounds import Bounds, most_calls
 from actors.coordinator.conduct import Result, conduct
 from actors.coordinator.direct import Asks, Completes, Work, direct
+from actors.coordinator.judgement import Bench, Judges, nobody
 from actors.coordinator.plan import Plan, Planner
 from actors.coordinator.receipts import receipt, team_receipt
 from actors.coordinator.run import Hosts, Run
@@ -119,6 +120,7 @@ class Lives:
         selector: Selector | None = None,
         assessor: Assessor | None = None,
         hosts: Hosts = unhosted,
+        judges: Judges = nobody,
     ) -> None:
         """
         Args:
@@ -127,8 +129,9 @@ class Lives:
                 after it, the stream of commands need not be asked.
             selector: left out: services are tried in the order that is stated.
             hosts: sees that specialists can be asked.
+            judges: who may judge answers for which a bar was set.
         """
-        self._hears_since, self._hosts = hears_since, hosts
+        self._hears_since, self._hosts, self._judges = hears_since, hosts, judges
         self._planner, self._assessor = Planner(catalogue, selector), assessor or Assessor()
         self._owner, self._tasks, self._catalogue = owner, tasks, catalogue
         self._ask, self._abort, self._journal, self._complete = ask, abort, journal, complete
@@ -291,7 +294,8 @@ class Lives:
         outcome: Result | DevSkyyError = Cancelled("the task", running.reason)
         asked = not running.cancelled.is_set()
         if asked:
-            shape = conduct(run, whole, team, plan.tier, fixed=request.tier is not None)
+            bench = Bench(self._judges, self._complete)
+            shape = conduct(run, whole, team, plan.tier, bench, fixed=request.tier is not None)
             outcome = await self._within(accepted.deadline_at, running, shape, request.timeout_s)
             await story.close()
         if isinstance(outcome, Fenced | Unavailable):

@@ -135,6 +135,7 @@ class Planner:
             seats=(),
             room=room,
             answer_tokens=tokens,
+            narrow=narrow,
             inputs=request.inputs,
             history=request.history,
             json_schema=request.json_schema,

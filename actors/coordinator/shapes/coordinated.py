@@ -114,8 +114,7 @@ async def _review(run: Run, part: Part, standing: Standing, seats: Sequence[Seat
                 about=tuple(each.step for each in others),
                 to=tuple(each.agent for each in others),
                 priority=1,
-                json_schema=prompts.review_schema([each.agent for each in others]),
-                max_tokens=REVIEW_TOKENS if part.answer_tokens is None else min(REVIEW_TOKENS, part.answer_tokens),
+                **part.form(prompts.review_schema([each.agent for each in others]), REVIEW_TOKENS),
             )
         )
     names = list(standing.now)
@@ -234,8 +233,7 @@ async def _vote(
             part=part.name,
             about=tuple(positions),
             priority=1,
-            json_schema=prompts.vote_schema(list(named)),
-            max_tokens=VOTE_TOKENS,
+            **part.form(prompts.vote_schema(list(named)), VOTE_TOKENS),
         )
         for seat in _seats(part, standing.answers)
     ]

@@ -20,7 +20,7 @@ from schemas.task import TIERS
 from schemas.team import Contribution, Remark
 
 STRATEGIST = "strategist"
-PLAN_TOKENS = 1600
+PLAN_TOKENS, OPTIMISATION_TOKENS = 1600, 400
 WIDE = 16_000
 """Characters of room from which a part may have a team of its own, and the whole is written anew at the end."""
 
@@ -83,8 +83,7 @@ async def _plan(run: Run, part: Part, owners: Sequence[str]) -> Graph:
                         priority=1,
                         inputs=part.inputs,
                         history=part.history,
-                        json_schema=prompts.plan_schema(owners, most_parts),
-                        max_tokens=PLAN_TOKENS if part.answer_tokens is None else min(PLAN_TOKENS, part.answer_tokens),
+                        **part.form(prompts.plan_schema(owners, most_parts), PLAN_TOKENS),
                     )
                 ],
             )
@@ -142,6 +141,7 @@ async def _do(run: Run, part: Part, node: GraphPart, done: Mapping[str, Done]) -
         seats=seats_of([node.owner]),
         room=part.room,
         answer_tokens=part.answer_tokens,
+        narrow=part.narrow,
         name=part.step(node.id),
         inputs=part.inputs,
         spare=tuple(seat for seat in part.seats if seat.agent != node.owner),
@@ -243,7 +243,7 @@ def _seated(
             part=part.step(each.node.id),
             about=(each.outcome.step,),
             to=(each.outcome.seat.name,),
-            json_schema=prompts.OPTIMISATION_SCHEMA,
+            **part.form(prompts.OPTIMISATION_SCHEMA, OPTIMISATION_TOKENS),
         )
         seated.append((asking, each))
     return seated

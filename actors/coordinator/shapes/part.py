@@ -28,6 +28,8 @@ class Part:
     """Characters of others' texts that a step may be shown: what the narrowest service of the team can read."""
     answer_tokens: int | None = None
     """How long an answer may be; None: as its agent says."""
+    narrow: bool = False
+    """The embedded model serves: what is asked for as JSON is kept short, so that it is whole."""
     name: str = ""
     """Empty for the whole task."""
     inputs: tuple[Input, ...] = ()
@@ -39,6 +41,12 @@ class Part:
 
     def step(self, name: str) -> str:
         return f"{self.name}-{name}" if self.name else name
+
+    def form(self, schema: dict[str, Any], tokens: int) -> dict[str, Any]:
+        """The fields of a step that answers in JSON: its schema, and how long it may be."""
+        if self.narrow:
+            return {"json_schema": tersely(schema), "max_tokens": NARROW_JSON}
+        return {"json_schema": schema, "max_tokens": tokens}
 
     def asking(self, seat: Seat, kind: StepKind, prompt: str | None = None, **fields: Any) -> Asking:
         """Ask for an answer to the part, which is measured, in the form that it has to have.
@@ -63,6 +71,21 @@ class Part:
                 **fields,
             }
         )
+
+
+NARROW_JSON = 320
+"""Tokens of an answer in JSON where the embedded model serves."""
+NARROW_ITEMS, NARROW_CHARACTERS = 3, 100
+
+
+def tersely(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema whose lists and texts are short: llama.cpp keeps to such bounds while it writes; others may not."""
+    short = {key: tersely(value) if isinstance(value, dict) else value for key, value in schema.items()}
+    if schema.get("type") == "array":
+        short["maxItems"] = min(NARROW_ITEMS, int(schema.get("maxItems", NARROW_ITEMS)))
+    elif schema.get("type") == "string":
+        short["maxLength"] = NARROW_CHARACTERS
+    return short
 
 
 @dataclass(frozen=True)
