@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from actors.quality import prompts
 from actors.quality.form import NotJson, json_of
 from actors.quality.steering import steering
+from schemas.budget import Budget
 from schemas.completion import ChatMessage, Complete, Completion
 from schemas.quality import Evidence, Quality, unmeasured
 from schemas.receipt import JUDGE, Call
@@ -33,6 +34,7 @@ class Circumstances:
     deadline_at: datetime
     root: str | None = None
     key: str | None = None
+    key_budget: Budget | None = None
     max_cost_usd: float | None = None
     max_total_tokens: int | None = None
     cache_s: float | None = None
@@ -146,6 +148,7 @@ class ModelJudge:
                 json_schema=schema,
                 root=asked.root,
                 key=asked.key,
+                key_budget=asked.key_budget,
                 max_cost_usd=asked.max_cost_usd,
                 max_total_tokens=asked.max_total_tokens,
                 cache_s=asked.cache_s,

@@ -19,4 +19,4 @@ def upgrade() -> None:
         sa.Column("overall", sa.Double, nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
     )
-    op.create_index("qualities_by_age", "qualities", ["tenant", "at"])
+    op.create_index("qualities_by_agent", "qualities", ["tenant", "agent", "profile", "overall", "at"])
