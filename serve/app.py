@@ -20,6 +20,7 @@ from serve import auth, budgets, costs, embeddings, health, keys, openai, proble
 from serve.directory import Directory
 from serve.keyring import Keyring
 from serve.middleware import BodyLimit, LoopbackOnly, Observed
+from serve.shortcut import Shortcut
 from storage import CallLedger, Database, KeyRepository, QualityHistory, TaskRepository
 
 DESCRIPTION = """Gives every task the cheapest team of AI agents that clears its quality bar, runs it durably, and
@@ -67,6 +68,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
     app.include_router(keys.router)
     app.include_router(health.router)
     app.include_router(services.router)
+    app.add_middleware(Shortcut)  # the innermost: what stands before the doors stands before it too
     app.add_middleware(BodyLimit, larger={"/api/v1/recordings": MAX_RECORDING_BYTES})
     app.add_middleware(auth.Gate)
     app.add_middleware(Observed)

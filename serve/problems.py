@@ -78,16 +78,21 @@ def _as_openai(problem: Problem) -> OpenAIFailure:
     return OpenAIFailure(error=error)
 
 
+def failed(request: Request, error: DevSkyyError) -> JSONResponse:
+    """The answer to a request that failed with an error of ours."""
+    again = error.retryable
+    if isinstance(error, BusUnavailable):
+        # It may have recorded the task all the same; a key makes the repeat find it.
+        again = "idempotency-key" in request.headers
+    return reply(Problem.of(error, request.url.path), path=request.url.path, again=again)
+
+
 def install(app: FastAPI) -> None:
     """Answer every failure of `app` with a problem."""
 
     @app.exception_handler(DevSkyyError)
     async def on_error(request: Request, error: DevSkyyError) -> JSONResponse:
-        again = error.retryable
-        if isinstance(error, BusUnavailable):
-            # It may have recorded the task all the same; a key makes the repeat find it.
-            again = "idempotency-key" in request.headers
-        return reply(Problem.of(error, request.url.path), path=request.url.path, again=again)
+        return failed(request, error)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -115,8 +120,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def on_failure(request: Request, error: Exception) -> JSONResponse:
         log.error("request failed", path=request.url.path, exc_info=error)
-        failed = DevSkyyError(f"{request.method} {request.url.path} failed; see the platform's log")
-        return reply(Problem.of(failed), path=request.url.path)
+        unknown = DevSkyyError(f"{request.method} {request.url.path} failed; see the platform's log")
+        return reply(Problem.of(unknown), path=request.url.path)
 
 
 def _field(finding: dict[str, Any]) -> FieldError:
