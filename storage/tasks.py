@@ -2,10 +2,12 @@
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, literal, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from bus.subjects import token
@@ -22,6 +24,47 @@ MAX_PAGE = 1000
 
 # No `NOT IN`, which SQLAlchemy expands for one row at a time.
 _running = and_(*(TASKS.c.status != status for status in sorted(TERMINAL)))
+
+
+_CLAIM = (
+    update(TASKS)
+    .where(
+        TASKS.c.tenant == bindparam("of_tenant"),
+        TASKS.c.task_id == bindparam("of_task"),
+        TASKS.c.seq == bindparam("to_seq") - 1,
+        _running,
+    )
+    .values(
+        status="running",
+        tier=bindparam("to_tier"),
+        shape=bindparam("to_shape"),
+        started_at=func.coalesce(TASKS.c.started_at, bindparam("claimed_at", type_=TASKS.c.started_at.type)),
+        seq=bindparam("to_seq"),
+    )
+)
+_SEQ = select(TASKS.c.tenant, TASKS.c.task_id, TASKS.c.seq)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A task's event `seq`, which moves its row on to running."""
+
+    tenant: str
+    task_id: str
+    seq: int
+    tier: Tier
+    shape: Shape
+    at: datetime
+
+    def as_parameters(self) -> dict[str, Any]:
+        return {
+            "of_tenant": self.tenant,
+            "of_task": self.task_id,
+            "to_seq": self.seq,
+            "to_tier": self.tier,
+            "to_shape": self.shape,
+            "claimed_at": self.at,
+        }
 
 
 class TaskRepository:
@@ -48,16 +91,20 @@ class TaskRepository:
         if not tasks:
             return
         rows = [_row(tenant, task, seq) for tenant, task, seq in tasks]
-        insert = self._insert(TASKS)
-        statement = insert.on_conflict_do_update(
-            index_elements=["tenant", "task_id"],
-            set_={name: insert.excluded[name] for name in rows[0] if name not in ("tenant", "task_id")},
-            where=and_(TASKS.c.seq < insert.excluded.seq, _running),
-        )
         async with self._database.begin() as connection:
-            await connection.execute(statement, rows)
+            await connection.execute(self._upsert, rows)
             await self._ledger.record_all([(tenant, task) for tenant, task, _ in tasks if task.ended], connection)
             await self._qualities.record_all(measured, connection)
+
+    @cached_property
+    def _upsert(self) -> Any:
+        """Putting it together takes as long as bringing a task or two up to date."""
+        insert = self._insert(TASKS)
+        return insert.on_conflict_do_update(
+            index_elements=["tenant", "task_id"],
+            set_={name: column for name, column in insert.excluded.items() if name not in ("tenant", "task_id")},
+            where=and_(TASKS.c.seq < insert.excluded.seq, _running),
+        )
 
     async def claim(self, tenant: str, task_id: str, seq: int, *, tier: Tier, shape: Shape, at: datetime) -> bool:
         """Move a row on by its event `seq`, a claim.
@@ -65,16 +112,18 @@ class TaskRepository:
         Returns:
             Whether the row now knows that event; if not, it is missing or too far behind: read the task's history.
         """
-        known = and_(TASKS.c.tenant == tenant, TASKS.c.task_id == task_id)
-        move = (
-            update(TASKS)
-            .where(known, TASKS.c.seq == seq - 1, _running)
-            .values(status="running", tier=tier, shape=shape, started_at=func.coalesce(TASKS.c.started_at, at), seq=seq)
-        )
+        return not await self.claim_all([Claim(tenant, task_id, seq, tier, shape, at)])
+
+    async def claim_all(self, claims: Sequence[Claim]) -> list[Claim]:
+        """As `claim`, for several in one transaction. Returns those that their rows do not know now."""
+        if not claims:
+            return []
+        tasks = {(claim.tenant, claim.task_id) for claim in claims}
         async with self._database.begin() as connection:
-            if (await connection.execute(move)).rowcount:
-                return True
-            return ((await connection.execute(select(TASKS.c.seq).where(known))).scalar() or 0) >= seq
+            await connection.execute(_CLAIM, [claim.as_parameters() for claim in claims])
+            found = await connection.execute(_SEQ.where(tuple_(TASKS.c.tenant, TASKS.c.task_id).in_(tasks)))
+            known = {(row.tenant, row.task_id): row.seq for row in found}
+        return [claim for claim in claims if known.get((claim.tenant, claim.task_id), 0) < claim.seq]
 
     async def get(self, tenant: str, task_id: str) -> Task | None:
         """The whole task, once it has ended; before, its events alone tell it whole."""

@@ -8,7 +8,7 @@ from schemas.errors import NotFound
 from schemas.event import Accepted, Answered, Claimed, Decided, Dispatched, Ended, TaskEvent
 from schemas.projection import project
 from storage.qualities import Measured
-from storage.tasks import TaskRepository
+from storage.tasks import Claim, TaskRepository
 
 ReadHistory = Callable[[str, str], Awaitable[list[TaskEvent]]]
 """A task's events so far, oldest first, by tenant and task id."""
@@ -60,8 +60,10 @@ class TaskProjection:
             else:
                 partial += theirs
         await self._tasks.upsert_all(whole, found)
+        behind = await self._tasks.claim_all([_claim(event) for event in partial if isinstance(event, Claimed)])
         for event in partial:
-            await self.apply(event)
+            if not isinstance(event, Claimed) or _claim(event) in behind:
+                await self.apply(event)
 
     async def _measured(self, ended: Ended) -> list[Measured]:
         """A team's answers are told by its events alone; what the stream has forgotten nobody knows any more."""
@@ -71,6 +73,10 @@ class TaskProjection:
             return measured.of_each(await self._read(ended.tenant, ended.task_id), ended)
         except NotFound:
             return []
+
+
+def _claim(event: Claimed) -> Claim:
+    return Claim(event.tenant, event.task_id, event.seq, event.tier, event.shape, event.at)
 
 
 def _without_gaps(events: list[TaskEvent]) -> bool:

@@ -10,6 +10,7 @@ from schemas.problem import Problem
 from schemas.receipt import Call, Receipt
 from schemas.task import Task
 from storage import Database, TaskRepository
+from storage.tasks import Claim
 
 NOON = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
 
@@ -121,6 +122,32 @@ async def test_a_claim_moves_on_only_the_row_that_is_right_before_it(tasks: Task
     await tasks.claim("acme", "t1", 3, tier="moderate", shape="parallel", at=NOON + timedelta(hours=2))
     [row] = await rows(database)
     assert (row["tier"], row["started_at"], row["seq"]) == ("moderate", NOON, 3)
+
+
+async def test_claims_of_many_tasks_come_together_and_those_that_came_too_early_are_told(
+    tasks: TaskRepository, database: Database
+) -> None:
+    # Given two accepted tasks
+    for task_id in ("t1", "t2"):
+        await tasks.upsert("acme", task(task_id=task_id), 1)
+    # When claims come together: of both, a further one of the first, of one that is not there, of another tenant's
+    claims = [
+        Claim(tenant, task_id, seq, "simple", "direct", NOON)
+        for tenant, task_id, seq in (
+            ("acme", "t1", 2),
+            ("acme", "t2", 2),
+            ("acme", "t1", 3),
+            ("acme", "t3", 2),
+            ("b", "t1", 2),
+        )
+    ]
+    behind = await tasks.claim_all(claims)
+    # Then the rows that there are have moved on, and the others ask for the history
+    assert behind == claims[3:]
+    assert {(row["task_id"], row["status"], row["seq"]) for row in await rows(database)} == {
+        ("t1", "running", 3),
+        ("t2", "running", 2),
+    }
 
 
 async def test_many_at_once_leave_the_newest(tasks: TaskRepository, database: Database) -> None:
