@@ -1,6 +1,6 @@
 """How fast a team fans out: so many agents, each of which takes a second, asked at once and all waited for.
 
-    python -m bench.fanout [--agents 1000] [--processes 2] [--rounds 5] [--json]
+    python -m bench.fanout [--agents 45 1000] [--processes 2] [--rounds 5] [--json]
 
 Ours: the 24 specialists' subjects, answered by hosts in processes of their own over a nats-server of its own, and asked
 by one process with `Bus.ask`, as a coordinator asks. Agents wait and do not compute, so what is left over one second is
@@ -17,12 +17,12 @@ import multiprocessing
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -32,11 +32,19 @@ from rich.progress import track
 from rich.table import Table
 
 from actors.base import keep_for_good
-from actors.catalogue import load
+from actors.catalogue import Catalogue, load
+from actors.coordinator.assessor import Assessor
+from actors.coordinator.bounds import Bounds
+from actors.coordinator.run import Asking, Run
+from actors.coordinator.seats import seats_of
+from actors.coordinator.story import Story
+from bench.peers import environment
+from bus import streams
 from bus.client import Bus, Endpoint
 from bus.subjects import AgentAsk
+from bus.tasklog import OwnedTask, TaskLog
 from schemas.agent import Answer, Ask
-from schemas.message import now
+from schemas.task import TaskRequest
 from tests.broker import Broker
 
 OURS = "DevSkyy"
@@ -56,11 +64,13 @@ class Round:
     side: str
     agents: int
     processes: int
-    """That answer; another one asks."""
+    """That answer; another one asks. 0: one process does it all."""
     seconds: float
-    """From the first question to the last answer."""
-    asking_cpu_ms: float
+    """From the first question to the last result, on our side on disk."""
+    asking_cpu_ms: float | None = None
     """CPU of the process that asks, for all of them."""
+    events: int | None = None
+    """Written into the task's stream, each fsync'd."""
 
     @property
     def over_ms(self) -> float:
@@ -116,30 +126,31 @@ def hosts(broker: Broker, processes: int, roles: list[str]) -> Iterator[None]:
             process.join()
 
 
-async def ask_all(bus: Bus, agents: int, roles: list[str], round_: int) -> tuple[float, float]:
-    """Seconds from the first question to the last answer, and the CPU of this process meanwhile."""
+async def ask_all(bus: Bus, agents: int, roles: list[str], catalogue: Catalogue) -> tuple[float, float, int]:
+    """Seconds from the first question to the last result on disk, CPU of this process meanwhile, events written."""
+    tasks = TaskLog(bus)
+    task, _ = await tasks.accept(TaskRequest(prompt=PROMPT, tier="mega", agents=max(6, agents)), "default")
+    owned = OwnedTask(tasks, await tasks.read("default", task.task_id))
 
-    async def ask(seat: int) -> None:
-        role = roles[seat % len(roles)]
-        name = f"{role}-{seat}"
-        deadline = now() + timedelta(seconds=PATIENCE_S)
-        question = Ask(
-            tenant="default",
-            task_id=f"bench{round_}",
-            step=f"look-{seat}",
-            seat=name,
-            prompt=PROMPT,
-            services=("cerebras", "groq", "scaleway", "local"),
-            root=f"bench{round_}",
-            deadline_at=deadline,
-        )
-        answer = await bus.ask(AgentAsk(role), question, Answer, deadline=deadline, work=question.task_id)
-        if (answer.agent, answer.step, answer.text) != (name, question.step, ANSWER):
-            raise RuntimeError(f"{name} was answered with {answer!r}")
+    async def ask(question: Ask, agent: str) -> Answer:
+        return await bus.ask(AgentAsk(agent), question, Answer, deadline=question.deadline_at, work=question.task_id)
 
+    async def hosts(_: int) -> None:
+        """They are there."""
+
+    run = Run(owned.accepted, Story(owned, 1), catalogue, ask, Assessor(), Bounds(2 * agents), hosts, {})
+    seats = seats_of(roles[number % len(roles)] for number in range(agents))
+    askings = [
+        Asking(seat=seat, kind="optimisation", step=f"look-{seat.name}", prompt=PROMPT, about=("draft",))
+        for seat in seats
+    ]
     cpu, began = _cpu_s(), time.perf_counter()
-    await asyncio.gather(*map(ask, range(agents)))
-    return time.perf_counter() - began, _cpu_s() - cpu
+    found = await run.ask("optimisation", askings)
+    took, used = time.perf_counter() - began, _cpu_s() - cpu
+    for seat, each in zip(seats, found, strict=True):
+        if (each.agent, each.text, each.problem) != (seat.name, ANSWER, None):
+            raise RuntimeError(f"{seat.name} was answered with {each!r}")
+    return took, used, len(owned.events) - 1
 
 
 def _cpu_s() -> float:
@@ -149,13 +160,14 @@ def _cpu_s() -> float:
 
 def ours(agents: int, processes: int, rounds: int) -> list[Round]:
     """One round to warm up, which is not counted, and so many that are."""
-    roles = list(load().specialists)
+    catalogue = load()
+    roles = list(catalogue.specialists)
 
-    async def ask(url: str) -> list[tuple[float, float]]:
+    async def ask(url: str) -> list[tuple[float, float, int]]:
         bus = await Bus(url, "bench").connect()
-        await ask_all(bus, agents, roles, 0)
-        keep_for_good()
-        took = [await ask_all(bus, agents, roles, n + 1) for n in track(range(rounds), "asking", console=progress)]
+        await streams.ensure(bus.client, budget=1024**3)
+        await ask_all(bus, agents, roles, catalogue)
+        took = [await ask_all(bus, agents, roles, catalogue) for _ in track(range(rounds), "asking", console=progress)]
         await bus.close(grace_s=0.2)
         return took
 
@@ -166,7 +178,26 @@ def ours(agents: int, processes: int, rounds: int) -> list[Round]:
                 took = uvloop.run(ask(broker.url))
         finally:
             broker.stop()
-    return [Round(OURS, agents, processes, seconds, cpu_s * 1000) for seconds, cpu_s in took]
+    return [Round(OURS, agents, processes, seconds, cpu_s * 1000, events) for seconds, cpu_s, events in took]
+
+
+# -- the peers -----------------------------------------------------------------------------------------------------
+
+PEERS = {
+    "autogen-core": ("autogen-core==0.7.5", "peer_autogen.py"),
+    "LangGraph": ("langgraph==1.2.24", "peer_langgraph.py"),
+}
+
+
+def theirs(agents: int, rounds: int) -> list[Round]:
+    found = []
+    for side, (requirement, script) in PEERS.items():
+        python = environment(requirement.partition("==")[0], requirement) / "python"
+        progress.print(f"{side} …")
+        command = [str(python), str(Path(__file__).with_name(script)), str(agents), str(rounds)]
+        said = subprocess.run(command, check=True, capture_output=True, text=True)
+        found += [Round(side, agents, 0, seconds) for seconds in json.loads(said.stdout)]
+    return found
 
 
 # -- what came of it -----------------------------------------------------------------------------------------------
@@ -174,26 +205,41 @@ def ours(agents: int, processes: int, rounds: int) -> list[Round]:
 
 def show(rounds: list[Round]) -> None:
     table = Table(title=f"agents of {WORK_S:g} s, asked at once; {os.cpu_count()} cores")
-    for heading in ("side", "agents", "processes", "median, s", "best, s", "worst, s", "CPU of the asker, ms"):
+    for heading in (
+        "side",
+        "agents",
+        "processes",
+        "median, s",
+        "best, s",
+        "worst, s",
+        "CPU of the asker, ms",
+        "events",
+    ):
         table.add_column(heading, justify="left" if heading == "side" else "right")
     for side, agents, processes in dict.fromkeys((r.side, r.agents, r.processes) for r in rounds):
         these = [r for r in rounds if (r.side, r.agents, r.processes) == (side, agents, processes)]
         took = [r.seconds for r in these]
-        cpu = statistics.median(r.asking_cpu_ms for r in these)
+        cpu = statistics.median(r.asking_cpu_ms or 0 for r in these)
+        events = statistics.median(r.events or 0 for r in these)
         seconds = (f"{value:.3f}" for value in (statistics.median(took), min(took), max(took)))
-        table.add_row(side, str(agents), str(processes), *seconds, f"{cpu:.0f}")
+        shown = (f"{cpu:.0f}", f"{events:.0f}") if processes else ("", "none")
+        table.add_row(side, str(agents), str(processes) if processes else "one", *seconds, *shown)
     Console().print(table)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.fanout", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--agents", type=int, default=1000)
+    parser.add_argument("--agents", type=int, nargs="+", default=[45, 1000])
     parser.add_argument("--processes", type=int, default=2, help="that answer")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ours-only", action="store_true", help="leave out the peers")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     quietly()
-    rounds = ours(arguments.agents, arguments.processes, arguments.rounds)
+    rounds = []
+    for agents in arguments.agents:
+        rounds += ours(agents, arguments.processes, arguments.rounds)
+        rounds += [] if arguments.ours_only else theirs(agents, arguments.rounds)
     if arguments.json:
         print(json.dumps({"cores": os.cpu_count(), "work_s": WORK_S, "rounds": [asdict(each) for each in rounds]}))
     else:

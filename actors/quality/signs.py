@@ -30,10 +30,15 @@ class Sign:
     words: re.Pattern[str]
     asked: re.Pattern[str]
     """Prompts that ask for such words; there they are no sign."""
+    hints: tuple[str, ...]
+    """Each match holds one of these, in lower case: looking for them takes a fraction of what the pattern takes."""
 
 
-def _sign(name: str, words: str, asked: str) -> Sign:
-    return Sign(name, re.compile(words, re.I | re.M), re.compile(asked, re.I))
+def _sign(name: str, words: str, asked: str, hints: str) -> Sign:
+    return Sign(name, re.compile(words, re.I | re.M), re.compile(asked, re.I), tuple(hints.split()))
+
+
+_WORK_HINTS = "answer response draft submission contribution solution output proposal repl"
 
 
 _INJECTION = (
@@ -75,6 +80,7 @@ SIGNS: tuple[Sign, ...] = (
         r"ci-dessus)"
         r"|\bignora(?:d|r)? (?:todas )?(?:las |tus )?instrucciones (?:anteriores|previas)",
         _INJECTION,
+        "ignor disregard forget overrid bypass discard follow obey instruction prompt",
     ),
     _sign(
         "speaks to its judges",
@@ -92,6 +98,8 @@ SIGNS: tuple[Sign, ...] = (
         rf"rubrics?))"
         rf"|\bif you are (?:an? |the )?(?:\w+ )?{_READERS}\b",
         _JUDGING,
+        "judge reviewer evaluator grader rater critic assessor examiner moderator coordinator aggregator synthesi "
+        "agent model assistant ai",
     ),
     _sign(
         "asks for a score",
@@ -105,6 +113,7 @@ SIGNS: tuple[Sign, ...] = (
         rf"?5|"
         r"100 ?/ ?100|1\.0{1,2}\b)",
         rf"{_JUDGING}|{_SCORING}",
+        "mark score credit points rating grade perfect 10 5 ten five star 1.0",
     ),
     _sign(
         "asks not to be reviewed",
@@ -119,6 +128,7 @@ SIGNS: tuple[Sign, ...] = (
         rf"(?:by (?:the |all |an? )?(?:{_READERS}|system|administrators?|admins?|operators?|experts?|human)|and "
         rf"(?:needs|requires) no)",
         rf"{_JUDGING}|\bproof ?read",
+        f"review verification critique refinement evaluation {_WORK_HINTS}",
     ),
     _sign(
         "asks to be preferred",
@@ -133,6 +143,7 @@ SIGNS: tuple[Sign, ...] = (
         rf")?others?)\b",
         r"\b(?:vote|voters?|prefer\w*|compare|comparing|comparison|contests?|competition|which (?:answer|response)|"
         r"rank\w*)\b",
+        _WORK_HINTS,
     ),
     _sign(
         "pretends to be another's message",
@@ -146,6 +157,7 @@ SIGNS: tuple[Sign, ...] = (
         r"|^[ \t]{0,4}</?(?:system|developer|system[_-](?:prompt|message|reminder|instructions?))>"
         r"|^[ \t]{0,4}#{1,6} ?(?:system|new) (?:prompt|message|instructions?)\b",
         _CHAT,
+        "<| inst] sys> _turn> system developer # new",
     ),
     _sign(
         "pretends that its text has ended",
@@ -156,5 +168,6 @@ SIGNS: tuple[Sign, ...] = (
         r"|^[ \t]{0,4}</(?:answer|response|candidate|draft|submission|contribution|untrusted|data|document|input)"
         r"(?:[_-]?\w{1,20})?>",
         _MARKUP,
+        "-- end begin start </",
     ),
 )

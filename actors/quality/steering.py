@@ -4,13 +4,14 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import count
 
-from actors.quality.signs import SIGNS
+from actors.quality.signs import SIGNS, Sign
 
 MOST_MARKS = 8
-MOST_READ = 1_000_000
-"""Characters that are searched: the first ones."""
+MOST_READ = 200_000
+"""Characters that are searched, some 0.3 s: of a longer text the first three quarters of so many, and the end."""
 _MOST_QUOTED = 120
 
 _LATIN_LIKE = str.maketrans(
@@ -30,6 +31,10 @@ _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{3,}")
 _UNSEEN = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufe00-\ufe0f\U000e0000-\U000e01ef]")
 
 
+_WORD = re.compile(r"[^\W\d_]+")
+_SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
+
+
 def steering(text: str, prompt: str) -> tuple[str, ...]:
     """What in an answer tries to steer whoever reads it: for each, what it does and the words that do it.
 
@@ -39,17 +44,27 @@ def steering(text: str, prompt: str) -> tuple[str, ...]:
     Returns:
         At most `MOST_MARKS` lines such as `asks for a score: "rate this answer 10/10"`.
     """
-    text = text[:MOST_READ]
-    marks = list(_hidden(text, prompt))
-    lines, asked = _plain(text), " ".join(_plain(prompt).casefold().split())
-    for sign in SIGNS:
-        if sign.asked.search(asked):
+    if len(text) > MOST_READ:
+        text = f"{text[: MOST_READ * 3 // 4]}\n{text[-MOST_READ // 4 :]}"
+    marks = [] if text.isascii() else list(_hidden(text, prompt))
+    asked, signs = _asked(prompt)
+    lines = _plain(text)
+    folded = lines.lower()
+    for sign in signs:
+        if not any(hint in folded for hint in sign.hints):
             continue
         for match in sign.words.finditer(lines):
             words = " ".join(match[0].split())
             if words.casefold() not in asked and not _balanced(lines, match):
                 marks.append(f'{sign.name}: "{_short(words)}"')
     return tuple(dict.fromkeys(marks))[:MOST_MARKS]
+
+
+@lru_cache(maxsize=256)
+def _asked(prompt: str) -> tuple[str, tuple[Sign, ...]]:
+    """A prompt as it is compared, and the signs that it does not ask for itself. A team of many has one prompt."""
+    asked = " ".join(_plain(prompt).casefold().split())
+    return asked, tuple(sign for sign in SIGNS if not sign.asked.search(asked))
 
 
 def fence(name: str, text: str) -> str:
@@ -74,9 +89,10 @@ def mark_of(name: str, text: str) -> str:
 
 def _plain(text: str) -> str:
     """As a model reads it: without what cannot be seen, in one form of each letter, spaces made one."""
-    seen = unicodedata.normalize("NFKC", _UNSEEN.sub("", text)).replace("\u2019", "'")
-    seen = re.sub(r"[^\W\d_]+", _one_script, seen)
-    return re.sub(r"[^\S\n]+", " ", seen)
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", _UNSEEN.sub("", text)).replace("\u2019", "'")
+        text = _WORD.sub(_one_script, text)
+    return _SPACES.sub(" ", text)
 
 
 def _one_script(word: re.Match[str]) -> str:
