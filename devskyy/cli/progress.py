@@ -14,7 +14,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from devskyy.cli import render, tree
-from devskyy.cli.words import event_line
+from devskyy.cli.words import MOST_IN_AN_EVENT, event_line
 from schemas.message import now
 from schemas.progress import TeamWatch, known_event
 
@@ -63,7 +63,7 @@ class Progress:
                 self._bar = None
                 self._team.start()
         if self._team is None or not self._team.shown:
-            self.say(event_line(event))
+            self.say(render.line(event_line(event), MOST_IN_AN_EVENT))
 
 
 class _Team:
@@ -113,8 +113,7 @@ class _Team:
         if self._live is not None:
             self._live.stop()
             self._console.print(tree.fitted(self._watch.view, self._clock, self._console, FINAL_LINES))
-            if self._said:
-                self._console.print(Text(render.safe(self._said)))
+            self._console.print(Text(render.safe(self._said)))
 
     @property
     def _clock(self) -> datetime:

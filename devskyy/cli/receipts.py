@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +15,8 @@ from devskyy.cli.words import plural
 from schemas.receipt import Call, Receipt
 from schemas.task import Task
 
+Row = tuple[str, str, str, str, str, str, str]
+"""Step, agent, service, model, tokens, cost and time of a call."""
 MOST_CALLS = 24
 """Calls told one by one; of more than these, those of one service and model share a line."""
 
@@ -42,10 +45,8 @@ def receipt(task: Task, paid: Receipt, min_quality: float | None = None, full: b
     Args:
         full: each call on a line of its own, however many they are.
     """
-    columns = ("Step", "Agent", "Service", "Model", "Tokens", "Cost", "Time")
-    calls = render.columns_of(columns, whole=("Step", "Service", "Model", "Cost"))
-    for row in map(_row, paid.calls) if full or len(paid.calls) <= MOST_CALLS else _grouped(paid.calls):
-        calls.add_row(*map(safe, row))
+    rows = list(map(_row, paid.calls) if full or len(paid.calls) <= MOST_CALLS else _grouped(paid.calls))
+    calls = _calls(rows, render.out().width)
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -54,9 +55,25 @@ def receipt(task: Task, paid: Receipt, min_quality: float | None = None, full: b
     return Group(calls, "", facts) if paid.calls else facts
 
 
-def _row(call: Call) -> tuple[str, ...]:
+def _calls(rows: Sequence[Row], width: int) -> RenderableType:
+    """A line for each call; two where the terminal is too narrow for all that there is to say."""
+    names = ("Step", "Agent", "Service", "Model", "Tokens", "Cost", "Time")
+    widest = [max(map(cell_len, column)) for column in zip(names, *rows, strict=True)]
+    if sum(widest) + 2 * len(widest) <= width:
+        calls = render.columns_of(names, whole=names)
+        for row in rows:
+            calls.add_row(*map(safe, row))
+        return calls
+    pairs = ("Step, agent", "Service, model", "Tokens, time", "Cost")
+    calls = render.columns_of(pairs, whole=pairs[1:])
+    for step, agent, service, model, spoken, paid, took in rows:
+        calls.add_row(*map(safe, (f"{step}\n{agent}", f"{service}\n{model}", f"{spoken}\n{took}", paid)))
+    return calls
+
+
+def _row(call: Call) -> Row:
     return (
-        call.step,
+        call.step.removesuffix(f"-{call.agent}"),
         call.agent,
         _service(call),
         _model(call),
@@ -67,7 +84,7 @@ def _row(call: Call) -> tuple[str, ...]:
     )
 
 
-def _grouped(calls: Sequence[Call]) -> Iterable[tuple[str, ...]]:
+def _grouped(calls: Sequence[Call]) -> Iterable[Row]:
     """A row for each service and model; the time is what its calls took one after another."""
     groups: dict[tuple[str, str], list[Call]] = {}
     for call in calls:
@@ -94,7 +111,7 @@ def _service(call: Call) -> str:
 
 
 def _model(call: Call) -> str:
-    return f"{call.model} ({call.region})" if call.region else call.model
+    return f"{call.model} ({call.region})" if call.region not in (None, call.service) else call.model
 
 
 def _facts(task: Task, paid: Receipt, min_quality: float | None) -> Iterable[tuple[str, str]]:

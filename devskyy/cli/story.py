@@ -75,7 +75,7 @@ class Story:
             yield _at(indent + 2, Text(f"and {len(found) - MOST_REMARKS:,} remarks more; --full tells all", "dim"))
 
     def _seat(self, seat: Seat, indent: int) -> Iterator[RenderableType]:
-        head = tree.seat(seat, self._view.at or seat.asked_at)
+        head = tree.seat(seat, self._view.at or seat.asked_at, most=1000)
         if seat.said is not None and seat.said.to:
             head.append(line(f", to {words.named(seat.said.to)}"), "dim")
         yield _at(indent, head)

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
     from schemas.task import TaskSummary
 
-MOST_IN_AN_EVENT = 1000
-"""Characters of the line that tells an event."""
-
 StatusName = Literal["accepted", "running", "completed", "failed", "cancelled"]
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="A task's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -153,7 +150,7 @@ def _cost(task: "TaskSummary") -> str:
 
 def _line(event: dict[str, Any]) -> str:
     from devskyy.cli.render import line
-    from devskyy.cli.words import event_line
+    from devskyy.cli.words import MOST_IN_AN_EVENT, event_line
 
     return f"{event.get('seq', '')!s:>4}  {_when(event.get('at'))}  {line(event_line(event), MOST_IN_AN_EVENT)}"
 

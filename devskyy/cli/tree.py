@@ -129,16 +129,20 @@ def _phase(branch: Tree, phase: Phase, clock: datetime, detail: Detail) -> None:
             under.add(Text(line(reason), style="red" if reason.startswith("failed") else "dim"))
 
 
-def seat(seat: Seat, clock: datetime, width: int = 0) -> Text:
-    """Who, in what state, how good, served by whom, at what cost, in what time."""
+def seat(seat: Seat, clock: datetime, width: int = 0, most: int = words.MOST_REASON) -> Text:
+    """Who, in what state, how good, served by whom, at what cost, in what time.
+
+    Args:
+        most: characters of the reason why there is no answer.
+    """
     told = [] if seat.said is None else words.facts(seat.said)
-    told += [seat.why] if seat.why else []
+    told += [line(seat.why, most)] if seat.why else []
     if seat.said is not None and seat.state == "answered":
         told.append(words.paid(seat.said.calls))
     told.append(seconds(seat.seconds(clock) * 1000))
     told += [] if seat.said is None else words.marks(seat.said)
     name, state = line(seat.step.agent).ljust(width), (seat.state, _STYLES[seat.state])
-    leaf = Text.assemble(name, "  ", state, line(f", {', '.join(told)}"))
+    leaf = Text.assemble(name, "  ", state, line(f", {', '.join(told)}", 2000))
     if seat.said is not None and seat.said.marks:
         leaf.highlight_words(["suspicious"], "bold red")
     return leaf

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from devskyy.cli.render import cost
+from devskyy.cli.render import cost, line
 from schemas.event import Answered, Decided, Dispatched
 from schemas.progress import Counts, Seat, Spent
 from schemas.receipt import Call
@@ -16,6 +16,10 @@ MOST_NAMES = 6
 """Named one by one in a line; beyond it they are counted."""
 MOST_SAID = 3
 """Contributions of one event that are told one by one."""
+MOST_IN_AN_EVENT = 1000
+"""Characters of the line that tells an event."""
+MOST_REASON = 160
+"""Characters of a reason where several are told."""
 
 
 def event_line(event: Mapping[str, Any]) -> str:
@@ -52,19 +56,21 @@ def _answered(contributions: Sequence[Contribution]) -> str:
     if len(contributions) <= MOST_SAID:
         return "; ".join(map(_said, contributions))
     kinds = Counter(each.kind for each in contributions)
-    failed = sum(not each.usable for each in contributions)
+    whys = [_why(each) for each in contributions if not each.usable]
     what = " and ".join(f"{count:,} {kind}" for kind, count in kinds.items())
-    return f"{len(contributions):,} steps ended ({what}): {len(contributions) - failed:,} with an answer" + (
-        f", {failed:,} without" if failed else ""
-    )
+    told = f"{len(contributions):,} steps ended ({what}): {len(contributions) - len(whys):,} with an answer"
+    return f"{told}, {len(whys):,} without: {_one_of(whys)}" if whys else told
 
 
 def _said(said: Contribution) -> str:
     place = f"{said.kind} of {said.part}" if said.part else said.kind
     if said.usable:
         return f"{said.agent} answered: {', '.join([place, *facts(said), paid(said.calls), *marks(said)])}"
-    why = said.problem.detail if said.problem is not None else "it answered nothing"
-    return f"{said.agent} did not answer: {place}: {why}"
+    return f"{said.agent} did not answer: {place}: {_why(said)}"
+
+
+def _why(said: Contribution) -> str:
+    return said.problem.detail if said.problem is not None else "it answered nothing"
 
 
 def decision(decision: Decision) -> str:
@@ -117,12 +123,24 @@ def counts(counts: Counts, what: str = "") -> str:
 
 
 def reasons(seats: Iterable[Seat], most: int = 3) -> list[str]:
-    """Why seats have no answer, the commonest reason first, each with how often."""
-    told = Counter((seat.state, seat.why) for seat in seats if seat.state in ("failed", "left out"))
-    often = told.most_common(most)
-    lines = [f"{state}: {why}" + (f" ({count:,} times)" if count > 1 else "") for (state, why), count in often]
-    more = len(told) - len(lines)
+    """Why seats have no answer, the commonest kind of reason first, each with how often and one of its kind."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for seat in seats:
+        if seat.state in ("failed", "left out"):
+            problem = seat.said.problem if seat.said is not None else None
+            kinds.setdefault((seat.state, problem.code if problem is not None else seat.why), []).append(seat.why)
+    often = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
+    lines = [f"{state}: {_one_of(whys)}" for (state, _), whys in often[:most]]
+    more = len(often) - len(lines)
     return [*lines, f"and {plural(more, 'other reason')}"] if more else lines
+
+
+def _one_of(whys: Sequence[str]) -> str:
+    """The commonest of reasons that are alike, and how often such a one was given."""
+    ((why, times),) = Counter(whys).most_common(1)
+    if len(whys) == 1:
+        return why
+    return f"{line(why, MOST_REASON)} ({len(whys):,} times{'' if times == len(whys) else ', or the like'})"
 
 
 def named(names: Sequence[str]) -> str:

@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.tree import Tree
 
 from devskyy.cli import tree, words
+from schemas.errors import Unavailable
 from schemas.event import Decided, TaskEvent
+from schemas.problem import Problem
 from schemas.progress import TeamView, team_view
-from tests.stories import BEGAN, STORIES, Teller, call, hierarchical, said, step
+from tests.stories import BEGAN, STORIES, TOO_SLOW, Teller, call, hierarchical, said, step, unsaid
 
 WIDTHS = [80, 140]
 
@@ -166,7 +168,26 @@ def test_the_lines_say_who_was_asked_who_answered_and_what_was_decided() -> None
 def test_many_are_counted() -> None:
     told = lines(hierarchical(1_000))
     assert "optimisation: 1,000 agents are asked" in told
-    assert "50 steps ended (50 optimisation): 49 with an answer, 1 without" in told
+    reason = "HTTP 500 from the service"
+    assert f"50 steps ended (50 optimisation): 49 with an answer, 1 without: {reason}" in told
+
+
+def test_reasons_that_are_alike_are_told_once() -> None:
+    # Given steps that failed for one kind of reason in different words, one of them very long, and one too slow
+    steps = [step("draft", f"a{place}") for place in range(20)]
+    teller = Teller()
+    teller.dispatched("drafts", *steps)
+    long = f"none could serve ({'no key, ' * 100})"
+    teller.answered(*(unsaid(each, Problem.of(Unavailable(long))) for each in steps[:9]))
+    teller.answered(*(unsaid(each, Problem.of(Unavailable("nobody"))) for each in steps[9:12]))
+    teller.answered(unsaid(steps[12], TOO_SLOW))
+    # When they are drawn
+    text = drawn(team_view(teller.events), 80)
+    # Then the commonest words stand for them all, short
+    assert "drafts: 0 of 20 answered, 12 failed, 1 left out" in text
+    assert re.search(r"failed: none could serve \(no key, .*… \(12 times, or the like\)", flat(text))
+    assert f"left out: {TOO_SLOW.detail}" in flat(text)
+    assert len(text.splitlines()) <= 8
 
 
 @pytest.mark.parametrize(

@@ -64,13 +64,13 @@ class Screen:
 
 @contextmanager
 def on_a_terminal(
-    words: list[str], columns: int = 100, rows: int = 40, term: str = "xterm-256color"
+    words: list[str], columns: int = 100, rows: int = 40, term: str = "xterm-256color", out: bool = False
 ) -> Iterator[tuple["subprocess.Popen[str]", Screen]]:
-    """Run a program with a terminal as its stderr, and a pipe as its stdout."""
+    """Run a program with a terminal as its stderr, and a pipe as its stdout, or with `out` the terminal too."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     environment = {**os.environ, "TERM": term, "LANG": "C.UTF-8"}
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": theirs, "text": True}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": theirs if out else subprocess.PIPE, "stderr": theirs, "text": True}
     process = subprocess.Popen(words, env=environment, **pipes)  # type: ignore[call-overload]
     os.close(theirs)
     screen = Screen(ours)
@@ -79,7 +79,8 @@ def on_a_terminal(
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
+        if process.stdout is not None:
+            process.stdout.close()
         screen.end()
         os.close(ours)
 
@@ -224,6 +225,26 @@ def test_the_calls_of_a_large_team_share_lines(devskyy: Command, platform: Platf
     assert re.search(r"1,002 calls +1,000 agents +local +smollm2-135m-instruct +120,240 / 60,120", shown)
 
 
+@pytest.mark.parametrize("columns", [80, 140])
+def test_the_calls_of_a_team_are_whole_on_a_narrow_terminal(
+    platform: PlatformSimulator, program: list[str], columns: int
+) -> None:
+    # Given a team whose agents and models have long names
+    task_id = submit(platform, hierarchical(9))
+    # When its receipt is shown on a terminal
+    with on_a_terminal([*program, "tasks", "show", task_id], columns, out=True) as (process, screen):
+        assert process.wait(LONG_S) == 0
+        screen.end()
+    # Then no name or figure is cut, and no column is left out
+    lines = screen.text.splitlines()
+    assert all(len(line) <= columns for line in lines)
+    for word in ("smollm2-135m-instruct", "cerebras-ultra", "120 / 60", "900 ms", "$0.00", "optimise-p1", "role-8-0"):
+        assert word in screen.text
+    place = next(i for i, line in enumerate(lines) if line.startswith("p1-subtask"))
+    told = lines[place] if columns == 140 else f"{lines[place]} {lines[place + 1]}"
+    assert all(word in told for word in ("cerebras-ultra", "local", "smollm2-135m-instruct", "120 / 60", "900 ms"))
+
+
 # -- tasks show ----------------------------------------------------------------------------------------------------
 
 
@@ -267,7 +288,7 @@ def test_long_texts_are_shortened_unless_all_is_wanted(devskyy: Command, platfor
     assert "role-1-0" not in short
     assert "role-15-1" in full
     assert '"depends_on": ["p1", "p2"]' in " ".join(full.split())
-    assert "optimise-p1-role-0-0" in full
+    assert re.search(r"optimise-p1 +role-14-1 +local", full)
 
 
 def test_a_program_gets_the_task_with_its_events_if_it_wants_them(
