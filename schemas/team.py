@@ -25,6 +25,8 @@ class Remark(Message):
     """One finding of a reviewer about another's answer."""
 
     severity: Severity
+    about: str = ""
+    """Whose answer it is about; empty: the one that its step is about."""
     place: str = ""
     """The words it is about, or where it is; empty: the whole."""
     problem: str

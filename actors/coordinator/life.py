@@ -296,8 +296,10 @@ class Lives:
         if asked:
             bench = Bench(self._judges, self._complete)
             shape = conduct(run, whole, team, plan.tier, bench, fixed=request.tier is not None)
-            outcome = await self._within(accepted.deadline_at, running, shape, request.timeout_s)
-            await story.close()
+            try:
+                outcome = await self._within(accepted.deadline_at, running, shape, request.timeout_s)
+            finally:
+                await story.close()
         if isinstance(outcome, Fenced | Unavailable):
             raise outcome  # the story could not be written: a newer owner, or a later delivery, goes on from there
         if isinstance(outcome, DevSkyyError):

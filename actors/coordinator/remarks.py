@@ -7,6 +7,8 @@ from typing import Any, get_args
 from actors.quality.form import NotJson, json_of
 from schemas.team import Remark, Severity
 
+MOST_KEPT = 16
+"""Remarks of one reviewer."""
 MOST_TEXT = 600
 """Characters that are kept of each thing a remark says."""
 
@@ -39,6 +41,19 @@ def review_of(text: str | None, names: Sequence[str], most: int) -> Review | Non
     if not remarks and best is None and said.get("remarks") != []:
         return None
     return Review({name: tuple(found) for name, found in remarks.items()}, best)
+
+
+def said_of(text: str | None, names: Sequence[str]) -> tuple[Remark, ...]:
+    """All remarks of a reviewer or specialist as the story keeps them, each with whose answer it is about.
+
+    Args:
+        names: whose answers were shown; none: one answer, which needs no name.
+    """
+    if not names:
+        return remarks_of(text, MOST_KEPT) or ()
+    review = review_of(text, names, MOST_KEPT)
+    found = review.remarks.items() if review else ()
+    return tuple(remark.model_copy(update={"about": name}) for name, remarks in found for remark in remarks)
 
 
 def remarks_of(text: str | None, most: int) -> tuple[Remark, ...] | None:

@@ -11,6 +11,7 @@ from typing import Any
 from actors.catalogue import Catalogue
 from actors.coordinator.assessor import Assessor
 from actors.coordinator.bounds import Bounds
+from actors.coordinator.remarks import said_of
 from actors.coordinator.seats import Seat
 from actors.coordinator.story import Dispatch, Story
 from actors.quality.steering import steering
@@ -42,6 +43,8 @@ MOST_MARGIN_S = 10.0
 SLOW = 3.0
 """Once enough have answered, the rest have this many times the median of what those took."""
 LEAST_WAIT_S = 0.25
+MOST_STEPS = 2_000
+"""Of one event, some 100 bytes each: a larger one could not be read by clients from outside."""
 SCARCE = 0.7
 """Of its money spent, a task leaves out what is not needed for an answer."""
 
@@ -81,6 +84,8 @@ class Asking:
     temperature: float | None = None
     aim: str | None = None
     """What its quality is measured against; None: it is not measured."""
+    reviewed: tuple[str, ...] | None = None
+    """Whose answers its remarks may be about; empty: of one alone; None: it is no review."""
 
     @property
     def plan(self) -> Step:
@@ -141,8 +146,8 @@ class Run:
         asked = [a for a in askings if a.step not in known]
         if asked:
             new = tuple(a.plan for a in asked if a.step not in self.story.dispatched)
-            if new:
-                await self.story.tell(Dispatch(phase, new))
+            for begin in range(0, len(new), MOST_STEPS):
+                await self.story.tell(Dispatch(phase, new[begin : begin + MOST_STEPS]))
             await self._all(asked, enough, patience, [known[a.step] for a in askings if a.step in known])
         found = [known[a.step] for a in askings]
         await self._note_refused(phase, found)
@@ -276,6 +281,7 @@ class Run:
             text=answer.text,
             finish_reason=answer.finish_reason,
             quality=quality,
+            remarks=() if asking.reviewed is None else said_of(answer.text, asking.reviewed),
             marks=marks,
             calls=answer.calls,
             problem=answer.problem,

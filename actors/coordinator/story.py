@@ -24,6 +24,9 @@ class Dispatch:
 Fact = Dispatch | Contribution | Decision
 
 
+MOST_CHARACTERS = 200_000
+"""Of texts that share an event: in UTF-8, with all else, they stay below what clients from outside can read."""
+
 Waiting = tuple[Fact, "asyncio.Future[None]"]
 
 
@@ -116,8 +119,14 @@ class Story:
         first = type(self._waiting[0][0])
         if first is Dispatch:
             return self._waiting[:1]
-        place = next((i for i, (fact, _) in enumerate(self._waiting) if type(fact) is not first), len(self._waiting))
-        return self._waiting[:place]
+        together: list[Waiting] = []
+        size = 0
+        for fact, done in self._waiting:
+            size += len(fact.text or "") if isinstance(fact, Contribution) else 0
+            if type(fact) is not first or (together and size > MOST_CHARACTERS):
+                break
+            together.append((fact, done))
+        return together
 
     def _event(self, facts: Sequence[Fact]) -> TaskEvent:
         fields = {**self._owned.next_fields, "epoch": self._epoch}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from actors.coordinator import prompts
 from actors.coordinator.bounds import ROUNDS
-from actors.coordinator.remarks import Review, choice_of, review_of
+from actors.coordinator.remarks import MOST_KEPT, Review, choice_of, review_of
 from actors.coordinator.run import Asking, Run
 from actors.coordinator.seats import Seat
 from actors.coordinator.shapes.parallel import agree
@@ -114,13 +114,14 @@ async def _review(run: Run, part: Part, standing: Standing, seats: Sequence[Seat
                 about=tuple(each.step for each in others),
                 to=tuple(each.agent for each in others),
                 priority=1,
+                reviewed=tuple(each.agent for each in others),
                 **part.form(prompts.review_schema([each.agent for each in others]), REVIEW_TOKENS),
             )
         )
     names = list(standing.now)
     for asking, said in zip(askings, await run.ask(part.step("review"), askings, enough=len(askings) - 1), strict=True):
         # Whoever tries to steer its readers has no say in what they think of others.
-        review = None if said.marks else review_of(said.text, [n for n in names if n != asking.seat.name], 16)
+        review = None if said.marks else review_of(said.text, [n for n in names if n != asking.seat.name], MOST_KEPT)
         if review is not None:
             _take(standing, review)
 

@@ -8,7 +8,6 @@ from actors.coordinator import prompts
 from actors.coordinator.bounds import DEPTH, ROUNDS
 from actors.coordinator.classifier import classify_text
 from actors.coordinator.graph import MOST_PARTS, Graph, GraphPart, by_rule, graph_of
-from actors.coordinator.remarks import remarks_of
 from actors.coordinator.run import Asking, Run, together
 from actors.coordinator.seats import Seat, seats_of
 from actors.coordinator.shapes.coordinated import coordinated
@@ -193,10 +192,9 @@ async def _optimise(
     asked = [asking for asking, _ in seated]
     found = 0
     for said in await run.ask(part.step("optimisation"), asked, enough=len(asked) - len(asked) // 20):
-        remarks = None if said.marks else remarks_of(said.text, 3)
-        if remarks:
-            by_step[said.step].remarks.extend(remarks)
-            found += len(remarks)
+        if not said.marks:
+            by_step[said.step].remarks.extend(said.remarks[:3])
+            found += len(said.remarks)
     due = [each for each in there if any(remark.severity != "low" for remark in each.remarks)]
     if not due:
         await run.decide(
@@ -243,6 +241,7 @@ def _seated(
             part=part.step(each.node.id),
             about=(each.outcome.step,),
             to=(each.outcome.seat.name,),
+            reviewed=(),
             **part.form(prompts.OPTIMISATION_SCHEMA, OPTIMISATION_TOKENS),
         )
         seated.append((asking, each))
