@@ -19,6 +19,8 @@ MOST = 2 / 3
 """The share of texts that must have a final answer for these to be compared, not the contents."""
 _LONGEST_PHRASE = 8
 """Words; what is longer is no short answer."""
+_LONGEST_LINE = 400
+"""Characters; a longer text is no short answer as a whole."""
 _LONGEST_STRING, _LONGEST_JSON = 60, 2000
 """Characters. JSON with longer texts in it is prose in another coat, and no two writers make the same."""
 
@@ -31,7 +33,7 @@ _CHOSEN = re.compile(
 )
 _LONE_LETTER = re.compile(rf"[*_]{{0,2}}[(\[]?([{LETTERS}])(?:[)\].:][*_]{{0,2}}(?:\s.*)?|[*_]{{0,2}})")
 _BOXED = re.compile(r"\\boxed\s?\{((?:[^{}]|\{[^{}]{0,80}\}){1,120})\}")
-_HASHES = re.compile(r"^####[ \t]*(\S[^\n]*)$", re.M)
+_HASHES = re.compile(r"^####[ \t]*(\S[^\n]{0,299})$", re.M)
 _FINAL = re.compile(
     r"\bfinal (?:answer|result)(?: (?:is|was))?[ \t]*[:=]?[ \t]*\**[ \t]*(?:is )?\n?([^\n]{1,300})", re.I
 )
@@ -83,7 +85,7 @@ def final_answer(prompt: str, text: str) -> str | None:
         return found
     kind = kind_of(order)
     candidates = [*_marked(text, kind == "open")]
-    if kind != "open" and "\n" not in text:
+    if kind != "open" and "\n" not in text and len(text) <= _LONGEST_LINE:
         candidates.append(text)
     for candidate in candidates:
         if (normal := _normal(candidate, prompt, kind)) is not None:
@@ -123,8 +125,9 @@ def agreement(
 def _choice(text: str, offered: dict[str, str]) -> str | None:
     boxed = [plain(found).strip("()") for found in _BOXED.findall(text)]
     chosen = [one or other for one, other in _CHOSEN.findall(text)]
-    lines = [line.strip() for line in (text.rpartition("\n")[2], text.partition("\n")[0])]
-    lone = [match[1] for line in lines if (match := _LONE_LETTER.fullmatch(line))]
+    begun = [match[1] for line in text.split("\n") if (match := _LONE_LETTER.fullmatch(line.strip()))]
+    # Who goes through the choices line by line has not chosen the last of them.
+    lone = begun[:1] if len(set(begun)) == 1 else []
     pointed: list[str] = [*boxed[-1:], *chosen[-1:], *lone]
     for letter in pointed:
         if letter in offered:
