@@ -8,8 +8,11 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.broker import store
 from tests.live import LivePlatform, overlay, running, until
 from tests.simulators.openai import Behaviour, OpenAISimulator
+
+__all__ = ["store"]
 
 # A machine that does other work besides is slow, not wrong.
 settings.register_profile("devskyy", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])

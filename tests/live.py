@@ -3,6 +3,8 @@
 Its home, ports and processes are its own, so it runs beside any other. What its logs say is printed when a test fails.
 """
 
+import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -19,6 +21,8 @@ import httpx
 import psutil
 import yaml
 
+from bus.client import Bus
+from bus.streams import CACHE
 from devskyy.supervisor import processes
 from devskyy.supervisor.state import PlatformState, read_state
 from tests.simulators.openai import OpenAISimulator
@@ -41,7 +45,9 @@ def overlay(sim: OpenAISimulator, **service: Any) -> dict[str, Any]:
         "price": {"input_per_mtok": 1.0, "output_per_mtok": 2.0},
         **service,
     }
-    return {"services": {"simulated": spec}, "routing": {"services": ["simulated"]}}
+    embeddings = {**spec, "kind": "embeddings", "model": "openai/sim-embedding"}
+    services = {"simulated": spec, "simulated-embeddings": embeddings}
+    return {"services": services, "routing": {"services": ["simulated"]}}
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 60.0, what: str = "the condition") -> Any:
@@ -133,6 +139,38 @@ class LivePlatform:
         found = until(look, 30, f"a process called {name!r}")
         assert isinstance(found, psutil.Process)
         return found
+
+    def caller(self, port: int | None) -> psutil.Process:
+        """The process whose end of a connection that port is.
+
+        Raises:
+            LookupError: none of the platform's.
+        """
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                if any(each.laddr.port == port for each in process.net_connections("tcp")):
+                    return process
+        raise LookupError(f"no process of the platform holds port {port}")
+
+    def messages(self, stream: str, subject: str = ">") -> int:
+        """How many messages a stream holds on those subjects, as its broker counts them."""
+
+        async def count() -> int:
+            bus = await Bus(self.state.nats_url, "test").connect()
+            try:
+                info = await bus.js.stream_info(stream, subjects_filter=subject)
+            finally:
+                await bus.close(grace_s=0)
+            return sum((info.state.subjects or {}).values())
+
+        return asyncio.run(count())
+
+    def cached(self, run: Callable[[], Any], answers: int = 1) -> Any:
+        """What `run` returns, once the answers that it leaves in the cache are there: they are put there afterwards."""
+        before = self.messages(CACHE)
+        returned = run()
+        until(lambda: self.messages(CACHE) >= before + answers, 30, "the answer in the cache")
+        return returned
 
     def ready(self) -> bool:
         try:

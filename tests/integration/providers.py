@@ -4,7 +4,7 @@ Each test that makes a service fail has one of its own, for a breaker remembers.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import httpx
 
-from tests.live import LivePlatform, free_port, running
+from tests.live import LivePlatform, free_port, running, until
 from tests.simulators.anthropic import AnthropicSimulator
 from tests.simulators.base import Behaviour, Fault, Simulator
 from tests.simulators.gemini import GeminiSimulator
@@ -64,10 +64,19 @@ class Providers:
         assert task["status"] in ENDED, task
         return task
 
-    def figures(self, service: str) -> dict[str, Any]:
-        """One row of `GET /api/v1/services`."""
+    def row(self, service: str) -> dict[str, Any]:
+        """One row of `GET /api/v1/services`, now; what gateways say in it comes each second, and goes stale."""
         found = httpx.get(f"{self.live.url}/api/v1/services", timeout=20).json()
         return next(dict(row) for row in found["services"] if row["name"] == service)
+
+    def told(self, service: str, of: Callable[[dict[str, Any]], Any], what: str) -> dict[str, Any]:
+        """Its row, once its gateways have told figures that are `of` this kind."""
+
+        def look() -> dict[str, Any] | None:
+            row = self.row(service)
+            return row if row["figures"] and of(row["figures"]) else None
+
+        return dict(until(look, 30, f"{what}, told of {service}"))
 
 
 def submit(live: LivePlatform, body: dict[str, Any], wait_s: float) -> dict[str, Any]:
@@ -135,7 +144,8 @@ def overlay(sims: dict[Wire, Simulator]) -> dict[str, Any]:
     for wire in WIRES:
         for fault in FAULTS:
             for streamed in (False, True):
-                services[faulty(wire, fault, streamed)] = at(wire, timeout_s=PATIENCE_S)
+                silent = fault in ("hang", "stall")
+                services[faulty(wire, fault, streamed)] = at(wire, **({"timeout_s": PATIENCE_S} if silent else {}))
     services |= {
         "frail": at("openai"),
         "denied": at("openai"),

@@ -10,7 +10,7 @@ import nats
 import pytest
 
 from devskyy import AsyncClient, Client
-from tests.live import LivePlatform
+from tests.live import LivePlatform, until
 
 PROMPT = "Write a two-sentence product description for a black leather handbag"
 
@@ -155,8 +155,18 @@ async def test_a_nats_client_with_a_message_id_or_task_id_gets_one_task_however_
         await connection.close()
 
 
+def all_answered(platform: LivePlatform) -> dict[str, Any]:
+    """A status that every part has answered for; each has a second to, which is little on a busy machine."""
+
+    def look() -> dict[str, Any] | None:
+        status = platform.json("status")
+        return status if status["ready"] and "does not answer" not in json.dumps(status) else None
+
+    return dict(until(look, 60, "a status of parts that all answered"))
+
+
 def test_status_agents_services_and_tasks_tell_what_is_there(platform: LivePlatform) -> None:
-    status = platform.json("status")
+    status = all_answered(platform)
     assert status["ready"] is True
     assert status["http"] == platform.url
     assert status["ray_dashboard"].startswith("http://127.0.0.1:")
@@ -189,6 +199,10 @@ def test_the_ray_dashboard_shows_every_actor_by_its_name(platform: LivePlatform)
 
 def test_metrics_count_what_was_answered(platform: LivePlatform) -> None:
     httpx.get(f"{platform.url}/health/live", timeout=10)
-    text = httpx.get(f"{platform.url}/metrics", timeout=10).text
-    assert 'devskyy_actor_up{actor="coordinator-0"} 1.0' in text
+
+    def actors_up() -> str | None:
+        text = httpx.get(f"{platform.url}/metrics", timeout=10).text
+        return text if 'devskyy_actor_up{actor="coordinator-0"} 1.0' in text else None
+
+    text = until(actors_up, 60, "a coordinator that answers")
     assert 'devskyy_http_requests_total{method="GET",route="/health/live",status="200"}' in text

@@ -141,7 +141,7 @@ def test_an_equal_question_is_answered_from_the_cache_only_when_that_is_asked_fo
     # Given an answer that was asked for with a lifetime
     prompt = f"What is in the cache? {time.time_ns()}"
     sim.behaviour = Behaviour(answer="This is.", prompt_tokens=1000, completion_tokens=500)
-    first = run(live, prompt, cache_s=600)
+    first = live.cached(lambda: run(live, prompt, cache_s=600))
     asked = len(sim.calls)
     # When the same is asked again with one, without one, and another question with one
     cached, anew = run(live, prompt, cache_s=600), run(live, prompt)
@@ -158,7 +158,7 @@ def test_an_equal_question_is_answered_from_the_cache_only_when_that_is_asked_fo
 
 def test_an_answer_that_is_older_than_asked_for_is_not_taken(live: LivePlatform, sim: OpenAISimulator) -> None:
     prompt = f"How old is this? {time.time_ns()}"
-    run(live, prompt, cache_s=600)
+    live.cached(lambda: run(live, prompt, cache_s=600))
     time.sleep(0.2)
     (call,) = run(live, prompt, cache_s=0.1)["receipt"]["calls"]
     assert call["cached"] is False

@@ -9,7 +9,7 @@ import yaml
 
 from actors.catalogue import load
 from tests.integration.providers import DAY_USD, PRICE, Providers
-from tests.live import LivePlatform
+from tests.live import LivePlatform, until
 from tests.simulators.base import Behaviour
 
 pytestmark = pytest.mark.platform
@@ -20,14 +20,18 @@ def test_all_services_are_listed_with_their_state_and_the_reason(provided: Provi
     assert provided.live.config is not None
     built_in, added = set(load().services), set(provided.live.config["services"])
     assert len(built_in) == 21
-    # When they are listed
-    listed = {row["name"]: row for row in provided.live.json("services")["services"]}
+
+    # When they are listed, and the embedded model's actor answers in time
+    def rows() -> dict[str, Any] | None:
+        listed = {row["name"]: row for row in provided.live.json("services")["services"]}
+        return listed if listed["local"]["state"] == "available" else None
+
+    listed = until(rows, 60, "an embedded model that answers")
     # Then all are there, each available or with the reason
     assert set(listed) == built_in | added
     for row in listed.values():
         assert (row["state"] == "available") == (row["reason"] is None), row
         assert row["price"] is not None or row["price_unknown_reason"], row
-    assert listed["local"]["state"] == "available"
     assert listed["claude-opus"]["reason"] == "no key: set ANTHROPIC_API_KEY"
     # And a built-in one that the overlay points elsewhere keeps what it does not say
     assert listed["gemini-flash"]["state"] == "available"
@@ -43,7 +47,7 @@ def test_a_service_of_a_few_lines_serves_and_a_limit_of_one_line_holds(provided:
     ]
     assert len(lines.splitlines()) <= 12
     # Then it is listed with its price and its limit
-    row = provided.figures("narrower")
+    row = provided.row("narrower")
     assert (row["state"], row["limits"]["rpm"]) == ("available", 2)
     assert (row["price"]["input_per_mtok"], row["price"]["source"]) == (PRICE["input_per_mtok"], "stated")
     # And OpenAI's clients find it by its name
@@ -52,7 +56,7 @@ def test_a_service_of_a_few_lines_serves_and_a_limit_of_one_line_holds(provided:
 
 
 def test_a_service_that_needs_another_says_what_that_one_lacks(provided: Providers) -> None:
-    row = provided.figures("dependent")
+    row = provided.row("dependent")
     assert row["state"] == "unavailable"
     assert row["reason"] == "needs keyless: no key: set NOBODY_SET_THIS"
 

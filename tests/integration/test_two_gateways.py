@@ -32,7 +32,8 @@ def in_ledger(provided: Providers, service: str, calls: int) -> dict[str, Any] |
 
 
 def test_two_gateways_share_the_work(provided: Providers) -> None:
-    assert gateways(provided) == [f"gateway-{n}" for n in range(GATEWAYS)]
+    both = [f"gateway-{n}" for n in range(GATEWAYS)]
+    until(lambda: gateways(provided) == both, 60, "both gateways")
 
 
 def test_a_gateway_that_is_killed_takes_no_money_with_it(provided: Providers) -> None:
@@ -91,8 +92,8 @@ def test_a_call_in_doubt_stays_charged_and_is_tried_again_within_the_limit(provi
             provided.run, "sim-openai", f"Twice {time.time_ns()}", wait_s=90, max_cost_usd=0.0006, max_tokens=100
         )
         until(lambda: provided.openai.open == 1, 30, "the call at the provider")
-        # When that gateway is killed
-        until(lambda: kill_until_left(provided, began), 60, "the end of the call")
+        # When the gateway that made it is killed
+        provided.live.caller(provided.openai.calls[began].client_port).kill()
         task = running.result()
     # Then the call is in doubt, charged at what was reserved, and tried again within the limit
     assert task["status"] == "completed", task["error"]
@@ -100,13 +101,4 @@ def test_a_call_in_doubt_stays_charged_and_is_tried_again_within_the_limit(provi
     assert (doubtful["in_doubt"], answered["in_doubt"]) == (True, False)
     assert doubtful["cost_usd"] > answered["cost_usd"] > 0
     assert spent(task) <= 0.0006
-
-
-def kill_until_left(provided: Providers, began: int) -> bool:
-    """Kill a gateway, and say whether that ended the call that hangs."""
-    provided.live.process("ray::GatewayActor").kill()
-    try:
-        provided.openai.wait_until(lambda: provided.openai.calls[began].cut_by_client, 2)
-    except TimeoutError:
-        return False
-    return True
+    assert provided.openai.calls[began].cut_by_client

@@ -1,10 +1,12 @@
 """The application over a real broker, called without a network; its lifespan runs around each test."""
 
+import json
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import fastapi.applications
 import httpx
 import pytest
 import structlog
@@ -29,6 +31,32 @@ def _own_logs() -> Iterator[None]:
         handler.close()
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What `make_app` silences while it builds validators, where requests build them; see `_described_once`."""
+    silenced = pytest.mark.filterwarnings("ignore::pydantic.warnings.UnsupportedFieldAttributeWarning")
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(silenced)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _described_once() -> Iterator[None]:
+    """All applications are described alike, which takes half a second each time. It also builds the validators of all
+    doors; of applications that are not described anew, the first request builds those that it needs."""
+    documents: dict[int, str] = {}
+    describe = fastapi.applications.get_openapi
+
+    def described(**said: Any) -> Any:
+        doors = len(said["routes"])
+        if doors not in documents:
+            documents[doors] = json.dumps(describe(**said))
+        return json.loads(documents[doors])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fastapi.applications, "get_openapi", described)
+        yield
 
 
 @pytest.fixture
