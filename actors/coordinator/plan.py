@@ -40,8 +40,6 @@ class Plan:
     features: dict[str, Any]
     services: dict[str, tuple[str, ...]]
     """The order in which services may serve, by agent; none: as it is stated."""
-    profile: str | None = None
-    """The kind of work."""
     size: int = 1
     """How many the team is to have in all."""
 
@@ -86,7 +84,7 @@ class Planner:
         agents = team_of(
             first, min(size, COORDINATORS) if tier == "mega" else size, seen.domains, self._catalogue.agents
         )
-        plan = Plan(tier, agents, (*why, *because), features, {}, None, size)
+        plan = Plan(tier, agents, (*why, *because), features, {}, size)
         return self._served(plan, request, seen)
 
     def resumed(self, claimed: Claimed, request: TaskRequest) -> Plan:
@@ -105,7 +103,7 @@ class Planner:
         if self._selector is None:
             return plan
         profile = self._selector.profile_of(request, seen.domains)[0]
-        services, reasons, features = {}, plan.reasons, plan.features
+        services, reasons, features = {}, plan.reasons, {**plan.features, "profile": profile}
         for place, agent in enumerate(dict.fromkeys(plan.agents)):
             choice = self._selector.choose(request, seen.difficulty, seen.domains, agent)
             if choice is None:
@@ -113,7 +111,7 @@ class Planner:
             services[agent] = choice.order
             if place == 0:
                 reasons, features = (*reasons, *choice.reasons), {**features, "selection": choice.compact()}
-        return replace(plan, services=services, reasons=reasons, features=features, profile=profile)
+        return replace(plan, services=services, reasons=reasons, features=features)
 
     def team(self, plan: Plan) -> Team:
         """Who sits where; whoever of the catalogue has no seat is on the bench."""
