@@ -20,7 +20,12 @@ def test_it_is_made_once_for_its_user_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(key_path(tmp_path).stat().st_mode) == 0o600
 
 
-@pytest.mark.parametrize("content", [b"", b"secret", b"\xff", new_secret("ci-12345678").encode()])
+KEY_OF_SOMEBODY = new_secret("ci-12345678").encode()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"secret", b"\xff", KEY_OF_SOMEBODY], ids=["nothing", "no key", "no text", "somebody's key"]
+)
 def test_a_file_that_holds_no_key_of_an_operator_is_refused_with_the_remedy(tmp_path: Path, content: bytes) -> None:
     key_path(tmp_path).write_bytes(content)
     assert read_operators_key(tmp_path) is None
