@@ -57,6 +57,7 @@ class Gate:
             return
         ring: Keyring = scope["app"].state.keyring
         secret = secret_of(scope["headers"])
+        scope_needed = needed(scope.get("method", "GET"), scope["path"])
         rate: Rate | None = None
         try:
             who = await ring.caller(secret)
@@ -64,10 +65,10 @@ class Gate:
                 rate = self._rates.count(who.key, who.rpm)
                 if rate.wait_s:
                     raise TooManyRequests(who.key, who.rpm, rate.wait_s)
-            if (scope_needed := needed(scope.get("method", "GET"), scope["path"])) not in who.scopes:
+            if scope_needed not in who.scopes:
                 raise _not_allowed(who, scope_needed)
         except DevSkyyError as error:
-            headers = _challenge(error, secret) | ({} if rate is None else _as_text(rate.headers))
+            headers = _challenge(error, secret, scope_needed) | ({} if rate is None else _as_text(rate.headers))
             refusal = problems.reply(Problem.of(error, scope["path"]), headers, scope["path"])
             await refusal(scope, receive, send)
             return
@@ -78,28 +79,17 @@ class Gate:
 def _not_allowed(who: Caller, scope: KeyScope) -> DevSkyyError:
     if who is ANYBODY:
         return NotAuthenticated("only who runs the platform makes keys: use `devskyy keys`, or send its operator.key")
-    return _Lacking(f"the key {who.key} lacks the scope {scope!r}; it has {', '.join(sorted(who.scopes))}", scope)
+    return NotAllowed(f"the key {who.key} lacks the scope {scope!r}; it has {', '.join(sorted(who.scopes))}")
 
 
-class _Lacking(NotAllowed):
-    """With the scope that is missing, for the challenge."""
-
-    code = NotAllowed.code
-
-    def __init__(self, reason: str, scope: str) -> None:
-        super().__init__(reason)
-        self.args = (reason, scope)
-        self.scope = scope
-
-
-def _challenge(error: DevSkyyError, secret: str | None) -> dict[str, str]:
+def _challenge(error: DevSkyyError, secret: str | None, scope: KeyScope) -> dict[str, str]:
     """RFC 6750, section 3."""
     said = 'Bearer realm="devskyy"'
     match error:
         case NotAuthenticated():
             return {"WWW-Authenticate": said if secret is None else f'{said}, error="invalid_token"'}
-        case _Lacking():
-            return {"WWW-Authenticate": f'{said}, error="insufficient_scope", scope="{error.scope}"'}
+        case NotAllowed():
+            return {"WWW-Authenticate": f'{said}, error="insufficient_scope", scope="{scope}"'}
     return {}
 
 
