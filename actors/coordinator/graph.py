@@ -129,6 +129,7 @@ def by_rule(prompt: str, owners: Mapping[str, AgentSpec]) -> Graph:
 
 
 _LISTED = re.compile(r"^\s*(?:\d{1,2}[.)]|[-*•])\s+(\S.*)$", re.M)
+_BETWEEN = re.compile(r",\s*(?:and\s+)?|\s+and\s+")
 _SENTENCE = re.compile(r"[^.!?;\n]+[.!?;]?")
 
 
@@ -137,7 +138,16 @@ def _deliverables(prompt: str) -> list[str]:
     if len(listed) >= FEWEST_PARTS:
         return listed
     sentences = [match[0].strip() for match in _SENTENCE.finditer(prompt[:MOST_WORK])]
-    return [sentence for sentence in sentences if things_asked(sentence)]
+    ordered = [sentence for sentence in sentences if things_asked(sentence)]
+    return [part for sentence in ordered for part in _enumerated(sentence)]
+
+
+def _enumerated(sentence: str) -> list[str]:
+    """ "Prepare the launch: a plan, texts and a budget" as its three things; any other sentence as it is."""
+    head, colon, tail = sentence.partition(": ")
+    items = [item.strip(" .;!") for item in _BETWEEN.split(tail)] if colon else []
+    items = [item for item in items if item]
+    return [f"{item} (of this: {head.strip()})" for item in items] if len(items) >= FEWEST_PARTS else [sentence]
 
 
 def _title(text: str) -> str:

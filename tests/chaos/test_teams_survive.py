@@ -58,13 +58,15 @@ def test_a_team_ends_and_pays_no_journalled_call_twice(
 
     task = until(ended, 180, "the end of the task")
     assert (task["status"], task["tier"]) == ("completed", tier), task["error"]
-    # And nobody was asked twice: each call that was answered stands in the receipt, once
+    # And no call that was answered was made again; one that the death of a gateway left in doubt is marked and charged
     calls = task["receipt"]["calls"]
-    assert not [c for c in calls if c["in_doubt"]]
-    made = Counter(str(c.body) for c in sim.calls[before:] if c.status == 200 and not c.cut_by_client)
+    doubtful = [c for c in calls if c["in_doubt"]]
+    assert all(c["cost_usd"] > 0 and c["cost_estimated"] for c in doubtful)
+    assert not doubtful or "Coordinator" in victim, "a gateway sits beside the coordinator, and beside no agent"
     steps = Counter(c["step"] for c in calls if c["outcome"] == "answered")
     assert [step for step, times in steps.items() if times > 1] == []
+    made = Counter(str(c.body) for c in sim.calls[before:])
+    assert sum(times - 1 for times in made.values()) <= len(doubtful)
     assert sum(made.values()) <= len(calls)
-    assert [body[:200] for body, times in made.items() if times > 1] == []
     # And its team is whole
     assert task["receipt"]["agents"] >= {"complex": 4, "mega": 13}[tier]

@@ -11,8 +11,9 @@ from actors.coordinator.life import Lives
 from bus.journal import Spending
 from bus.tasklog import TaskLog
 from schemas.agent import Answer, Ask
-from schemas.errors import BudgetExceeded, DevSkyyError
+from schemas.errors import BudgetExceeded, DeadlineExceeded, DevSkyyError
 from schemas.event import Answered, Decided, TaskEvent
+from schemas.message import now
 from schemas.problem import Problem
 from schemas.receipt import Call
 from schemas.team import Contribution, Decision
@@ -56,7 +57,14 @@ class ScriptedTeam:
         said = self.script(ask, agent)
         if isinstance(said, DevSkyyError):
             return Answer(agent=seat, step=ask.step, problem=Problem.of(said))
-        text = said if isinstance(said, str) else await said
+        if isinstance(said, str):
+            text = said
+        else:
+            try:
+                async with asyncio.timeout((ask.deadline_at - now()).total_seconds()):
+                    text = await said
+            except TimeoutError:
+                raise DeadlineExceeded(f"a request to {agent}", 0.0) from None
         self.journal.paid.append(ask.step)
         paid = Call(
             step=ask.step,

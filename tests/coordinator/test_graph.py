@@ -96,6 +96,16 @@ def test_a_task_that_lists_what_it_wants_is_divided_so() -> None:
     ]
 
 
+def test_a_sentence_that_enumerates_is_divided_by_what_it_names() -> None:
+    owners = {name: load().agents[name] for name in OWNERS}
+    parts = by_rule("Write a launch plan for a bag: the audience, the price, and the window text.", owners).parts
+    assert [each.work for each in parts] == [
+        "the audience (of this: Write a launch plan for a bag)",
+        "the price (of this: Write a launch plan for a bag)",
+        "the window text (of this: Write a launch plan for a bag)",
+    ]
+
+
 # -- what reviewers say --------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import pytest
 from bus.tasklog import Logged, TaskLog
 from schemas.agent import Ask
 from schemas.errors import NoService, UpstreamError
-from schemas.event import Accepted, Dispatched
+from schemas.event import Accepted, Command, Dispatched
 from schemas.team import Contribution
 from tests.coordinator.doubles import CATALOGUE, accept, names, story
 from tests.coordinator.team import ScriptedTeam, contributions, decisions, never, review, team_of
@@ -354,6 +354,51 @@ async def test_a_purse_for_two_calls_keeps_what_they_brought(tasks: TaskLog) -> 
         assert (task.status, len(team.journal.paid)) == ("completed", 2)
         assert task.answer in TEXTS.values()
         assert any(d.change == "shrunk" for d in decisions(events).values()), decisions(events)
+
+
+# -- stopped -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_team_whose_time_is_nearly_over_answers_with_what_it_has(tasks: TaskLog) -> None:
+    # Given a team half of which never answers
+    lives, _ = team_of(
+        tasks, lambda ask, agent: never() if agent in ("cerebras-ultra", "scaleway-eu") else TEXTS[agent]
+    )
+    work = await accept(tasks, prompt=ESSAY, tier="complex", timeout_s=3)
+    # When it carries a task of three seconds
+    await asyncio.wait_for(carried(tasks, lives, work), 20)
+    # Then the task ends in time with the answer of somebody who did
+    events, task = await story(tasks, work)
+    assert task.status == "completed"
+    assert task.answer in TEXTS.values()
+    assert {c.problem.code for c in contributions(events) if c.problem} == {"deadline_exceeded"}
+    assert any(d.change == "shrunk" for d in decisions(events).values())
+
+
+async def test_a_team_that_is_cancelled_stops_at_once_and_keeps_its_story(tasks: TaskLog) -> None:
+    # Given a team some of whom have answered
+    heard = asyncio.Event()
+
+    def script(ask: Ask, agent: str):  # type: ignore[no-untyped-def]
+        if agent == "scaleway-eu":
+            heard.set()
+            return never()
+        return TEXTS[agent]
+
+    lives, _ = team_of(tasks, script)
+    work = await accept(tasks, prompt=ESSAY, tier="complex")
+    carrying = asyncio.create_task(carried(tasks, lives, work))
+    await asyncio.wait_for(heard.wait(), 10)
+    # When the task is cancelled
+    await lives.command("default", work.event.task_id, Command(reason="enough"))
+    await asyncio.wait_for(carrying, 10)
+    # Then it ends once, says why, and what was said stays readable
+    events, task = await story(tasks, work)
+    assert task.status == "cancelled"
+    assert task.error is not None
+    assert "enough" in task.error.detail
+    assert names(events)[-1] == "cancelled"
+    assert "dispatched" in names(events)
 
 
 # -- quality asked for ---------------------------------------------------------------------------------------------
