@@ -24,9 +24,15 @@ class Post:
     """Names the module `actors.<room>.actor` and the class in it."""
     resources: dict[str, float] = field(default_factory=dict)
     """Custom Ray resources that place it, for example on a GPU node."""
+    inside: str | None = None
+    """The process that it shares with others; None: one of its own, of its name."""
 
+
+CORE = "coordinator-0+gateway-0"
+"""A process of which both are a part."""
 
 _CLASSES = {
+    CORE: ("actors.core.actor", "CoordinatorActorWithGateway"),
     "models": ("actors.models.actor", "ModelsActor"),
     "gateway": ("actors.gateway.actor", "GatewayActor"),
     "agent": ("actors.agents.actor", "AgentActor"),
@@ -42,11 +48,12 @@ def roster(settings: Settings, catalogue: Catalogue) -> tuple[Post, ...]:
 
     Hosts of specialists come and go: see `actors.agents.hosting`.
     """
+    core = CORE if settings.coordinators == settings.gateways == 1 else None
     return (
         Post("models", "models"),
         Post("projector", "projector"),
-        *(Post(f"gateway-{i}", "gateway") for i in range(settings.gateways)),
-        *(Post(f"coordinator-{i}", "coordinator") for i in range(settings.coordinators)),
+        *(Post(f"gateway-{i}", "gateway", inside=core) for i in range(settings.gateways)),
+        *(Post(f"coordinator-{i}", "coordinator", inside=core) for i in range(settings.coordinators)),
         *(Post(PREFIX + name, "agent") for name in catalogue.carriers),
         Post("intake", "intake"),
     )
@@ -60,13 +67,14 @@ class Fleet:
         self._handles: dict[str, Any] = {}
 
     def start(self, kind: str | None = None) -> None:
-        """Create every actor (of one kind) that is not there yet; each starts in a process of its own."""
+        """Create every actor (of one kind) that is not there yet, each in its process."""
         for post in self._posts:
-            if post.name not in self._handles and kind in (None, post.kind):
-                self._handles[post.name] = create(post, self._settings)
+            process = post.inside or post.name
+            if process not in self._handles and kind in (None, post.kind):
+                self._handles[process] = create(post, self._settings)
 
     async def ready(self, timeout_s: float) -> list[str]:
-        """Wait for every actor to answer; the names of those that did not in time."""
+        """Wait for every actor to answer; the names of the processes that did not in time."""
         waiting = {name: asyncio.ensure_future(_ready(handle)) for name, handle in self._handles.items()}
         await asyncio.wait(waiting.values(), timeout=timeout_s)
         late = [name for name, task in waiting.items() if not task.done() or task.exception() is not None]
@@ -85,12 +93,12 @@ def create(post: Post, settings: Settings) -> Any:
 
     import ray
 
-    module, name = _CLASSES[post.kind]
+    module, name = _CLASSES[post.inside or post.kind]
     actor_class = getattr(importlib.import_module(module), name)
     return (
         ray.remote(actor_class)
         .options(
-            name=post.name,
+            name=post.inside or post.name,
             namespace=NAMESPACE,
             lifetime="detached",
             get_if_exists=True,
@@ -100,7 +108,7 @@ def create(post: Post, settings: Settings) -> Any:
             max_restarts=-1,
             max_concurrency=64,
         )
-        .remote(post.name, settings.dump())
+        .remote(post.inside or post.name, settings.dump())
     )
 
 

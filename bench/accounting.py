@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 ROLES = {
+    "ray::CoordinatorActorWithGateway": "core",
     "ray::GatewayActor": "gateway",
     "ray::CoordinatorActor": "coordinator",
     "ray::ServeReplica": "Serve replica",

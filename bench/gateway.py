@@ -3,7 +3,7 @@
     python -m bench.gateway                 all of it, some twenty minutes
     python -m bench.gateway --quick         without the memory after 20,000 requests, some five minutes
     python -m bench.gateway --ours-only --seconds 10         where our CPU goes, by process
-    python -m bench.gateway --profile gateway                … and by function in one process
+    python -m bench.gateway --profile core                   … and by function in one process
 
 Both sides run from the beginning to the end; while one is asked the others idle, and what they take then is printed.
 Each round asks every side, in an order that turns from round to round; figures are medians over the rounds. Every
@@ -277,7 +277,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--profile",
         metavar="PART",
-        help="sample this process of ours: gateway, coordinator, serve, projector, intake, agents",
+        help="sample this process of ours: core (coordinator and gateway), serve, projector, intake, agents",
     )
     parser.add_argument("--keep", type=Path, metavar="FILE", help="with --profile: keep the stacks, for flamegraphs")
     parser.add_argument("--json", action="store_true", help="print JSON")

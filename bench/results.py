@@ -20,7 +20,7 @@ AT_ONCE_S = 2.0
 """For a thousand calls of one second, at most."""
 GROWTH = 10.0
 """Percent of memory from the first mark to the last, at most."""
-GROWTH_OF = ("gateway", "coordinator", "Serve replica")
+GROWTH_OF = ("core", "Serve replica")
 
 
 @dataclass(frozen=True)

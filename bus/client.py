@@ -38,6 +38,7 @@ from schemas.message import now
 from schemas.problem import Problem
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 HEARTBEAT_S = 1.5
 """How often whoever works on a request says so."""
@@ -74,17 +75,30 @@ class Load:
     errors: int = 0
 
 
+@dataclass(frozen=True)
+class _Desk:
+    """Where requests to one endpoint are worked on."""
+
+    endpoint: Endpoint
+    room: asyncio.Semaphore
+    load: Load
+
+    def answers(self, subject: str) -> bool:
+        ours, theirs = self.endpoint.subject.split("."), subject.split(".")
+        return len(ours) == len(theirs) and all(our in ("*", their) for our, their in zip(ours, theirs, strict=True))
+
+
 @dataclass
 class _InFlight:
     """Requests being worked on here, by request id and by the work that they belong to."""
 
-    tasks: dict[str, set[asyncio.Task[None]]] = field(default_factory=dict)
+    tasks: dict[str, set[asyncio.Task[Any]]] = field(default_factory=dict)
 
-    def add(self, keys: list[str], task: asyncio.Task[None]) -> None:
+    def add(self, keys: list[str], task: asyncio.Task[Any]) -> None:
         for key in keys:
             self.tasks.setdefault(key, set()).add(task)
 
-    def remove(self, keys: list[str], task: asyncio.Task[None]) -> None:
+    def remove(self, keys: list[str], task: asyncio.Task[Any]) -> None:
         for key in keys:
             group = self.tasks.get(key, set())
             group.discard(task)
@@ -183,8 +197,10 @@ class Bus:
         self._reply_prefix = ""
         self._id_prefix, self._ids = secrets.token_hex(8), itertools.count()
         self._in_flight = _InFlight()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._services: list[Service] = []
+        self._desks: list[_Desk] = []
+        self._beside: list[Bus] = []
         self._when_reconnected: list[Callable[[], Coroutine[None, None, None]]] = []
         self._draining = False
         self._last_error: Exception | None = None
@@ -285,6 +301,10 @@ class Bus:
         """Run this after every reconnect: for whoever must know what was published while nothing was heard."""
         self._when_reconnected.append(catch_up)
 
+    def stand_beside(self, other: "Bus") -> None:
+        """Hand what `other` answers to it as it is, for it lives in this process: no wire, nothing written and read."""
+        self._beside.append(other)
+
     def keep(self, work: asyncio.Task[None]) -> None:
         """Have `close` wait for some work as it does for requests."""
         self._running.add(work)
@@ -307,6 +327,9 @@ class Bus:
             DeadlineExceeded: no answer within `timeout_s`.
             DevSkyyError: the other side's problem.
         """
+        for other in self._beside:
+            if (desk := other._desk_of(str(subject))) is not None:
+                return await other._hand(desk, message, reply, timeout_s, work)
         request_id = self._new_id()
         awaited = self._replies[request_id] = _Reply(asyncio.get_running_loop(), timeout_s)
         headers = {"Content-Type": CONTENT_TYPE, H_REQUEST: request_id}
@@ -518,59 +541,89 @@ class Bus:
         service = Service(self._nc, config)
         await service.start()
         for endpoint in endpoints:
-            room = asyncio.Semaphore(endpoint.concurrency)
-            load = loads[endpoint.name]
+            desk = _Desk(endpoint, asyncio.Semaphore(endpoint.concurrency), loads[endpoint.name])
 
             # nats-py awaits one callback after another, so each request becomes a task of its own at once.
-            async def on_request(
-                request: Any, endpoint: Endpoint = endpoint, room: asyncio.Semaphore = room, load: Load = load
-            ) -> None:
-                self._spawn(request._msg, endpoint, room, load)
+            async def on_request(request: Any, desk: _Desk = desk) -> None:
+                headers = request._msg.headers or {}
+                keys = [headers[h] for h in (H_REQUEST, H_WORK) if h in headers]
+                self._start(self._handle(request._msg, desk), desk, keys)
 
             await service.add_endpoint(name=endpoint.name, subject=endpoint.subject, handler=on_request)
+            self._desks.append(desk)
         self._services.append(service)
         await self.settle()
 
-    def _spawn(self, msg: Msg, endpoint: Endpoint, room: asyncio.Semaphore, load: Load) -> None:
-        headers = msg.headers or {}
-        keys = [headers[h] for h in (H_REQUEST, H_WORK) if h in headers]
-        task = asyncio.create_task(self._handle(msg, endpoint, room, load), name=endpoint.subject)
+    def _start(self, work: Coroutine[None, None, T], desk: _Desk, keys: list[str]) -> asyncio.Task[T]:
+        task: asyncio.Task[Any] = asyncio.create_task(work, name=desk.endpoint.subject)
         self._running.add(task)
         self._in_flight.add(keys, task)
 
-        def done(task: asyncio.Task[None]) -> None:
+        def done(task: asyncio.Task[Any]) -> None:
             self._running.discard(task)
             self._in_flight.remove(keys, task)
 
         task.add_done_callback(done)
+        return task
 
-    async def _handle(self, msg: Msg, endpoint: Endpoint, room: asyncio.Semaphore, load: Load) -> None:
-        headers = msg.headers or {}
-        trace.start(headers.get(trace.HEADER))
-        load.in_flight += 1
+    async def _handle(self, msg: Msg, desk: _Desk) -> None:
         beating = _Beating(self._beat, msg.reply)
+        try:
+            answer = await self._work(desk, msg)
+            if isinstance(answer, Problem):
+                await self._reply(msg.reply, answer, {H_ERROR: answer.title, H_ERROR_CODE: str(answer.status)})
+            else:
+                await self._reply(msg.reply, answer)
+        finally:
+            beating.cancel()
+
+    async def _work(self, desk: _Desk, asked: Msg | BaseModel) -> BaseModel:
+        """The answer, or the problem."""
+        endpoint, load = desk.endpoint, desk.load
+        trace.start((asked.headers or {}).get(trace.HEADER) if isinstance(asked, Msg) else trace.current())
+        load.in_flight += 1
         try:
             if load.in_flight > 2 * endpoint.concurrency or self._draining:
                 raise Unavailable(f"{endpoint.name} is busy with {load.in_flight - 1} requests; try again later")
-            async with room:
-                body = await self.blobs.load(msg) if H_REF in headers else msg.data
-                request = decode(body, endpoint.request)
-                answer = await endpoint.handler(request)
-            load.answered += 1
-            await self._reply(msg.reply, answer)
+            async with desk.room:
+                if isinstance(asked, Msg):
+                    body = await self.blobs.load(asked) if H_REF in (asked.headers or {}) else asked.data
+                    asked = decode(body, endpoint.request)
+                answer = await endpoint.handler(asked)
         except DevSkyyError as error:
-            load.errors += 1
-            await self._reply_problem(msg.reply, Problem.of(error))
+            problem = Problem.of(error)
         except asyncio.CancelledError:
-            load.errors += 1
-            await self._reply_problem(msg.reply, Problem.of(Cancelled(endpoint.name, "aborted by its caller")))
+            problem = Problem.of(Cancelled(endpoint.name, "aborted by its caller"))
         except Exception:
-            load.errors += 1
             log.exception("handler failed", endpoint=endpoint.subject)
-            await self._reply_problem(msg.reply, Problem.of(DevSkyyError(f"{endpoint.name} failed; see its log")))
+            problem = Problem.of(DevSkyyError(f"{endpoint.name} failed; see its log"))
+        else:
+            load.answered += 1
+            return answer
         finally:
-            beating.cancel()
             load.in_flight -= 1
+        load.errors += 1
+        return problem
+
+    def _desk_of(self, subject: str) -> _Desk | None:
+        return next((desk for desk in self._desks if desk.answers(subject)), None)
+
+    async def _hand(self, desk: _Desk, message: BaseModel, reply: type[M], timeout_s: float, work: str | None) -> M:
+        """Answer somebody in this process, by the same rules as over the wire. It raises as `request` does."""
+        asked = (
+            message if isinstance(message, desk.endpoint.request) else decode(encode(message), desk.endpoint.request)
+        )
+        task = self._start(self._work(desk, asked), desk, [] if work is None else [work])
+        try:
+            await asyncio.wait([task], timeout=timeout_s)
+        finally:
+            task.cancel()  # unless it is done; nobody waits until it has stopped
+        if not task.done():
+            raise DeadlineExceeded(f"a request to {desk.endpoint.subject}", timeout_s)
+        answer = task.result()
+        if isinstance(answer, Problem):
+            raise answer.error()
+        return answer if isinstance(answer, reply) else decode(encode(answer), reply)
 
     async def _beat(self, reply: str) -> None:
         while True:
@@ -588,9 +641,6 @@ class Bus:
             await self._nc.publish(reply, body, headers=headers)
         except (nats.errors.Error, BusUnavailable) as error:
             log.warning("a reply was lost", error=repr(error))  # the caller asks again
-
-    async def _reply_problem(self, reply: str, problem: Problem) -> None:
-        await self._reply(reply, problem, {H_ERROR: problem.title, H_ERROR_CODE: str(problem.status)})
 
     async def _on_abort(self, msg: Msg) -> None:
         self._in_flight.abort(Abort.parse(msg.subject).work)

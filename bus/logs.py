@@ -22,7 +22,9 @@ def _with_trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> 
 def configure(folder: Path, name: str, level: str = "INFO") -> None:
     """Write this process's logs to `folder/name.log`: 10 MB a file, three older ones kept."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handler = logging.handlers.RotatingFileHandler(folder / f"{name}.log", maxBytes=MAX_BYTES, backupCount=BACKUPS)
+    handler = logging.handlers.RotatingFileHandler(
+        folder / f"{name}.log", maxBytes=MAX_BYTES, backupCount=BACKUPS, delay=True
+    )
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processor=structlog.processors.JSONRenderer(),

@@ -32,12 +32,12 @@ def test_a_target_is_judged_by_the_medians_over_rounds() -> None:
 def test_what_was_not_measured_is_neither_reached_nor_missed() -> None:
     found = {each.what: each for each in compared().targets()}
     assert found["1,000 one-second calls at once, s"].reached is None
-    assert found["memory growth of gateway, %"].reached is None
+    assert found["memory growth of core, %"].reached is None
 
 
 def test_memory_counts_by_the_measure_that_grew_more() -> None:
-    results = Results(memory={OURS: {1000: {"gateway": Memory(100, 200)}, 20000: {"gateway": Memory(104, 230)}}})
-    found = {each.what: each for each in results.targets()}["memory growth of gateway, %"]
+    results = Results(memory={OURS: {1000: {"core": Memory(100, 200)}, 20000: {"core": Memory(104, 230)}}})
+    found = {each.what: each for each in results.targets()}["memory growth of core, %"]
     assert found.found is not None and abs(found.found - 15) < 0.01
     assert found.reached is False
 

@@ -67,8 +67,7 @@ def kill(name: str) -> Any:
 
 VICTIMS = {
     "agents": kill("ray::AgentActor"),
-    "gateway": kill("ray::GatewayActor"),
-    "coordinator": kill("ray::CoordinatorActor"),
+    "coordinator and gateway": kill("ray::CoordinatorActorWithGateway"),
     "intake": kill("ray::IntakeActor"),
     "models": kill("ray::ModelsActor"),
     "projector": kill("ray::ProjectorActor"),

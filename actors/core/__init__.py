@@ -1,0 +1,1 @@
+"""A coordinator and a gateway in one process."""
