@@ -13,7 +13,7 @@ from bus.journal import Journal, question_of
 from bus.tasklog import TaskLog
 from schemas.completion import Complete, Completion
 from schemas.errors import Cancelled, DecodeError, DevSkyyError, InvalidRequest, NotFound
-from schemas.event import Ended
+from schemas.event import Claimed, Ended
 from schemas.message import now
 from schemas.recording import RecordedCall, Recording
 
@@ -132,6 +132,7 @@ class Answers:
 class _Loaded:
     answers: Answers
     size: int
+    claimed: Claimed | None
 
 
 class Recordings:
@@ -179,6 +180,14 @@ class Recordings:
             raise NotRecorded(ask.replay, ask.step, ask.agent)
         return found
 
+    async def claimed(self, tenant: str, name: str) -> Claimed | None:
+        """How the recorded run was planned: a replay goes the same way, whatever can serve now.
+
+        Raises:
+            See `answer`.
+        """
+        return (await self._load(tenant, name)).claimed
+
     async def _load(self, tenant: str, name: str) -> _Loaded:
         place = (tenant, name)
         # One at a time: a task's many first questions read its recording once.
@@ -203,6 +212,9 @@ def _checked(text: bytes) -> tuple[Recording, bytes]:
 
 def _read(name: str, text: bytes) -> _Loaded:
     try:
-        return _Loaded(Answers(Recording.parse(text).calls), len(text))
+        recording = Recording.parse(text)
+        claims = [event for event in recording.events if event.get("event") == "claimed"]
+        claimed = Claimed.model_validate(claims[-1]) if claims else None
+        return _Loaded(Answers(recording.calls), len(text), claimed)
     except InvalidRequest as error:
         raise InvalidRequest("replay", f"{name} is no recording: {error}") from None

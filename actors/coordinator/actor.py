@@ -18,6 +18,7 @@ from bus.client import Endpoint
 from bus.codec import decode
 from bus.consumer import Puller
 from bus.journal import Journal
+from bus.recordings import Recordings
 from bus.streams import COORDINATORS
 from bus.subjects import AgentAsk, FleetScale, GatewayFigures, ModelsComplete, TaskCommand
 from bus.tasklog import TaskLog
@@ -61,6 +62,7 @@ class CoordinatorActor(Actor):
             hears_since=lambda: max(subscribed_at, self.bus.connected_at),
             selector=Selector(catalogue, os.environ, self._figures.now),
             hosts=self._host,
+            recorded=Recordings(self.bus).claimed,
             judges=lambda writers: judges(catalogue, os.environ, writers),
         )
         self._puller = Puller(

@@ -99,6 +99,14 @@ class _Running:
             self.work.cancel()
 
 
+Recorded = Callable[[str, str], Awaitable[Claimed | None]]
+
+
+async def nothing(_tenant: str, _recording: str) -> Claimed | None:
+    """No recorded run is known."""
+    return None
+
+
 async def unhosted(seats: int) -> None:
     """Specialists are there already, or nobody knows."""
 
@@ -121,6 +129,7 @@ class Lives:
         assessor: Assessor | None = None,
         hosts: Hosts = unhosted,
         judges: Judges = nobody,
+        recorded: Recorded = nothing,
     ) -> None:
         """
         Args:
@@ -130,8 +139,9 @@ class Lives:
             selector: left out: services are tried in the order that is stated.
             hosts: sees that specialists can be asked.
             judges: who may judge answers for which a bar was set.
+            recorded: how a recorded run was planned, by tenant and recording.
         """
-        self._hears_since, self._hosts, self._judges = hears_since, hosts, judges
+        self._hears_since, self._hosts, self._judges, self._recorded = hears_since, hosts, judges, recorded
         self._planner, self._assessor = Planner(catalogue, selector), assessor or Assessor()
         self._owner, self._tasks, self._catalogue = owner, tasks, catalogue
         self._ask, self._abort, self._journal, self._complete = ask, abort, journal, complete
@@ -247,7 +257,7 @@ class Lives:
     async def _carry(self, owned: OwnedTask, running: _Running, delivery: int) -> None:
         request = owned.accepted.request
         try:
-            plan = self._plan(owned, request)
+            plan = await self._plan(owned, request)
         except BadInput as refused:
             await self._end(owned, delivery, refused, await self._spent(owned), None)
             return
@@ -319,11 +329,14 @@ class Lives:
             raise Unavailable(f"the work was stopped though nobody cancelled the task: {error}")
         await self._end(owned, delivery, error, await self._spent(owned, asked), None)
 
-    def _plan(self, owned: OwnedTask, request: TaskRequest) -> Plan:
-        """The plan; of a task whose team has begun, as an earlier owner wrote it down."""
-        begun = any(isinstance(event, Dispatched) for event in owned.events)
-        before = next((event for event in owned.events if isinstance(event, Claimed)), None)
-        return self._planner.resumed(before, request) if before and begun else self._planner.plan(request)
+    async def _plan(self, owned: OwnedTask, request: TaskRequest) -> Plan:
+        """The plan; of a task whose team has begun, or that is replayed, as it was written down."""
+        before = None
+        if any(isinstance(event, Dispatched) for event in owned.events):
+            before = next((event for event in owned.events if isinstance(event, Claimed)), None)
+        elif request.replay is not None:
+            before = await self._recorded(owned.accepted.tenant, request.replay)
+        return self._planner.plan(request) if before is None else self._planner.resumed(before, request)
 
     def _claimed(self, owned: OwnedTask, epoch: int, plan: Plan) -> Claimed:
         return Claimed(

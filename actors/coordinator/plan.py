@@ -40,8 +40,11 @@ class Plan:
     features: dict[str, Any]
     services: dict[str, tuple[str, ...]]
     """The order in which services may serve, by agent; none: as it is stated."""
-    size: int = 1
-    """How many the team is to have in all."""
+
+    @property
+    def size(self) -> int:
+        """How many the team is to have in all."""
+        return int(self.features.get("size") or 1)
 
     @property
     def alone(self) -> bool:
@@ -84,20 +87,26 @@ class Planner:
         agents = team_of(
             first, min(size, COORDINATORS) if tier == "mega" else size, seen.domains, self._catalogue.agents
         )
-        plan = Plan(tier, agents, (*why, *because), features, {}, size)
-        return self._served(plan, request, seen)
+        plan = self._served(Plan(tier, agents, (*why, *because), features, {}), request, seen)
+        if tier == "simple" and request.min_quality is None:
+            return plan
+        room, narrow = self._room(plan, request)
+        # Written down, for whoever takes the task over may find other services.
+        return replace(plan, features={**plan.features, "size": size, "room": room, "narrow": narrow})
 
     def resumed(self, claimed: Claimed, request: TaskRequest) -> Plan:
-        """The plan that an earlier owner wrote down; only the order of services is found anew.
+        """The plan that an earlier owner, or a recorded run, wrote down; only the order of services is found anew.
+
+        What its steps are shown stays too, so that they are asked the same.
 
         Raises:
             InvalidRequest: see `plan`.
         """
         anew = self.plan(request)
-        if claimed.tier == anew.tier and claimed.agents == anew.agents:
+        if any(agent not in self._catalogue.agents for agent in claimed.agents) or "room" not in claimed.features:
             return anew
-        known = all(agent in self._catalogue.agents for agent in claimed.agents)
-        return replace(anew, tier=claimed.tier, agents=claimed.agents) if known else anew
+        kept = {name: claimed.features.get(name) for name in ("size", "room", "narrow")}
+        return replace(anew, tier=claimed.tier, agents=claimed.agents, features={**anew.features, **kept})
 
     def _served(self, plan: Plan, request: TaskRequest, seen: Classification) -> Plan:
         if self._selector is None:
@@ -124,7 +133,7 @@ class Planner:
 
     def whole(self, plan: Plan, request: TaskRequest) -> Part:
         """The task as its shape works on it."""
-        room, narrow = self._room(plan, request)
+        room, narrow = int(plan.features.get("room") or LEAST_ROOM), bool(plan.features.get("narrow"))
         tokens = request.max_tokens
         if narrow:
             tokens = min(tokens or NARROW_ANSWER, 2 * NARROW_ANSWER)
