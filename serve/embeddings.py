@@ -70,6 +70,8 @@ class EmbeddingsRequest(Strict):
 class OtherQuestion(KeyReused):
     """An idempotency key that belongs to other texts, or to another model's vectors."""
 
+    code = "idempotency_key_of_other_texts"
+
     def __str__(self) -> str:
         return f"key {self.key!r} was used for other texts or another model; send a new key with these"
 
