@@ -377,7 +377,7 @@ async def test_another_question_under_that_key_is_refused(http: httpx.AsyncClien
     assert (await http.post(DOOR, json=body, headers=key)).status_code == 200
     reply = await http.post(DOOR, json=body | changed, headers=key)
     error = failure(reply)
-    assert (reply.status_code, error["code"]) == (422, "idempotency_key_reused")
+    assert (reply.status_code, error["code"]) == (422, "idempotency_key_of_other_texts")
     assert "other texts or another model" in error["message"]
 
 
