@@ -31,8 +31,8 @@ setup: $(STAMP) ## set up .venv; a second run takes a second
 up: $(STAMP) ## start everything, run a first task on the embedded model, stay until Ctrl-C
 	@$(BIN)/devskyy up --first-task "$(TASK)"
 
-test: $(STAMP) ## the whole suite
-	@$(BIN)/python -m pytest
+test: $(STAMP) ## the whole suite, in two processes
+	@$(BIN)/python -m pytest -n 2
 
 soak: $(STAMP) ## the long chaos run: ROUNDS=5 SEED=1, half an hour or so
 	@$(BIN)/python -m pytest tests/chaos tests/integration/test_full_disk.py tests/integration/test_side_by_side.py --rounds $(ROUNDS) --seed $(SEED)

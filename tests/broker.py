@@ -128,7 +128,7 @@ async def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a server has stored once the streams and consumers are made: a copy takes 10 ms, making them 150."""
     broker = Broker(tmp_path_factory.mktemp("streams"))
 
@@ -143,9 +143,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def broker(tmp_path: Path, store: Path) -> Iterator[Broker]:
+def broker(tmp_path: Path, made_streams: Path) -> Iterator[Broker]:
     broker = Broker(tmp_path / "home")
-    shutil.copytree(store, broker.store)
+    shutil.copytree(made_streams, broker.store)
     try:
         yield broker.start()
     finally:

@@ -1,36 +1,63 @@
-"""What every test has: one real platform per run where it is asked for, and its logs beside a failure."""
+"""What every test has: real platforms where they are asked for, and their logs beside a failure."""
 
+import os
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.broker import store
-from tests.live import LivePlatform, overlay, running, until
+from tests.broker import made_streams
+from tests.live import LivePlatform, overlay, running, small_disk, until
 from tests.simulators.openai import Behaviour, OpenAISimulator
 
-__all__ = ["store"]
+__all__ = ["made_streams"]
+
+T = TypeVar("T")
+
+for name in ("COLUMNS", "LINES"):  # of the terminal in which the tests happen to run; several workers always set them
+    os.environ.pop(name, None)
 
 # A machine that does other work besides is slow, not wrong.
-settings.register_profile("devskyy", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("devskyy", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("devskyy")
 
+PLATFORMS = ("platform", "simulated", "gateways")
+"""The fixtures that are one, in the order in which their tests run. A start takes 30 s of CPU, and a platform that only
+waits takes a fifth of a core: so each is started once, and goes when no test needs it any more."""
+
+_LEFT = pytest.StashKey[Counter[str]]()
+"""How many tests still need each."""
+_THERE = pytest.StashKey[dict[str, ExitStack]]()
+"""Those that run."""
+
+
+def while_needed(request: pytest.FixtureRequest, platform: AbstractContextManager[T]) -> T:
+    """The platform of a fixture, for as long as there are tests that need it."""
+    assert request.fixturename in PLATFORMS
+    stack = request.config.stash.setdefault(_THERE, {})[request.fixturename] = ExitStack()
+    request.addfinalizer(stack.close)
+    return stack.enter_context(platform)
+
 
 @pytest.fixture(scope="session")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivePlatform]:
-    """The platform of this run, with no key and no overlay: the embedded model serves."""
-    with running(tmp_path_factory.mktemp("platform")) as live:
-        yield live
+def platform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LivePlatform:
+    """A platform with no key and no overlay: the embedded model serves."""
+    return while_needed(request, running(tmp_path_factory.mktemp("platform")))
 
 
 @pytest.fixture(scope="session")
-def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LivePlatform, OpenAISimulator]]:
-    """A second platform whose only service is a simulated provider."""
-    with OpenAISimulator() as sim, running(tmp_path_factory.mktemp("simulated"), overlay(sim)) as live:
-        yield live, sim
+def simulated(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[LivePlatform, OpenAISimulator]]:
+    """A platform whose only service is a simulated provider. Its streams lie on a small disk, where one can be made."""
+    home = tmp_path_factory.mktemp("simulated")
+    with OpenAISimulator() as sim, small_disk(home / "nats"):
+        yield while_needed(request, running(home, overlay(sim))), sim
 
 
 @pytest.fixture
@@ -51,22 +78,58 @@ def _serves(live: LivePlatform) -> bool:
     return bool(reply.json()["status"] == "completed")
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+# -- how tests run -------------------------------------------------------------------------------------------------
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rounds", type=int, default=0, help="more rounds of killing every part, for `make soak`")
     parser.addoption("--seed", type=int, default=1, help="order of the victims in those rounds")
 
 
-SOAK_ONLY = ("test_full_disk.py", "test_side_by_side.py", "is_killed[supervisor]", "is_killed[raylet]")
-"""Minutes of starting platforms anew: they run with `--rounds`, as `make soak` does."""
+def platforms_of(item: pytest.Item) -> list[str]:
+    return [name for name in PLATFORMS if name in getattr(item, "fixturenames", ())]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--rounds"):
-        return
-    left_out = [item for item in items if any(part in item.nodeid for part in SOAK_ONLY)]
-    if left_out and len(items) > len(left_out):  # asked for by name, they run
-        items[:] = [item for item in items if item not in left_out]
-        config.hook.pytest_deselected(items=left_out)
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Platforms after everything else, one after the other."""
+    used = {item: [PLATFORMS.index(name) for name in platforms_of(item)] or [-1] for item in items}
+    items.sort(key=lambda item: (min(used[item]), max(used[item])))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    session.config.stash[_LEFT] = Counter(name for item in session.items for name in platforms_of(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Any:
+    try:
+        return (yield)
+    finally:
+        there, left = item.config.stash.get(_THERE, {}), item.config.stash[_LEFT]
+        for name in platforms_of(item):
+            left[name] -= 1
+            if not left[name] and name in there:
+                there.pop(name).close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of several workers one has all platforms: each takes both cores, and only one of them may look for what fails
+    when somebody else has them. Other files go to whoever is free, each as a whole."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByPlatform(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, _ = nodeid.partition("::")
+            return "platforms" if file.startswith(("tests/integration/", "tests/chaos/")) else file
+
+    return ByPlatform(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -78,8 +141,3 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             if isinstance(live, LivePlatform):
                 report.sections.append(("platform logs", live.logs()))
     return report
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return tmp_path / "home"

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -191,13 +192,29 @@ class LivePlatform:
 
 
 @contextmanager
+def small_disk(folder: Path) -> Iterator[bool]:
+    """A file system of 256 MB of its own in that folder, or only the folder: who may not mount one is told False."""
+    folder.mkdir(parents=True, mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256m,mode=700", "tmpfs", str(folder)]
+    mounted = (
+        shutil.which("mount") is not None and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    )
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@contextmanager
 def running(home: Path, config: dict[str, Any] | None = None, **variables: str) -> Iterator[LivePlatform]:
     """A platform for as long as the block runs; nothing of it is left afterwards."""
     platform = LivePlatform(home, config=config, variables=variables)
     try:
         yield platform.up()
     finally:
-        platform.down()
+        if read_state(home) is not None:
+            platform.down()
         left = platform.processes()
         processes.kill(left)
         assert not left, f"left behind: {[p.name() for p in left]}"

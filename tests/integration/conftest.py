@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import while_needed
 from tests.integration.providers import Providers, providers
 from tests.simulators.base import Behaviour
 
 
 @pytest.fixture(scope="session")
-def gateways(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Providers]:
-    """A third platform of the run, with two gateways and three simulated providers."""
-    with providers(tmp_path_factory.mktemp("gateways")) as made:
-        yield made
+def gateways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Providers:
+    """A platform with two gateways and three simulated providers."""
+    return while_needed(request, providers(tmp_path_factory.mktemp("gateways")))
 
 
 @pytest.fixture
