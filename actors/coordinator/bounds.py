@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.coordinator.graph import MOST_PARTS
 from schemas.task import Tier
 
 ROUNDS = 2
@@ -16,10 +17,11 @@ def most_calls(tier: Tier, seats: int) -> int:
     """How many steps a task of this tier may ask for in all.
 
     A coordinated team asks each seat for a draft, a review, two refinements and two votes, and for one synthesis; the
-    rest is room for substitutes and repairs. A hierarchy asks each seat for at most as much.
+    rest is room for substitutes and repairs. Each of a hierarchy's parts may have such a team of its own.
     """
     per_seat = {"simple": 6, "moderate": 3, "complex": 7, "mega": 7}[tier]
-    return 12 + per_seat * max(seats, 4)
+    parts = 2 * MOST_PARTS * per_seat if tier == "mega" else 0
+    return 12 + per_seat * max(seats, 4) + parts
 
 
 @dataclass

@@ -11,10 +11,11 @@ from actors.coordinator.seats import Seat, seats_of
 from actors.coordinator.shapes.coordinated import coordinated
 from actors.coordinator.shapes.hierarchical import hierarchical
 from actors.coordinator.shapes.parallel import parallel
-from actors.coordinator.shapes.part import Outcome, Part, failure, left_out, outcome_of
+from actors.coordinator.shapes.part import NobodyAnswered, Outcome, Part, failure, left_out, outcome_of
 from schemas.agent import AgentSpec
+from schemas.errors import RemoteError
 from schemas.quality import Quality
-from schemas.task import TIERS, Tier
+from schemas.task import TEAM_SIZES, TIERS, Tier
 from schemas.team import Contribution, Remark
 
 ENOUGH_BETTER = 0.005
@@ -61,8 +62,9 @@ async def conduct(run: Run, whole: Part, team: Team, tier: Tier, bench: Bench, *
     outcome, quality = await _refined(run, whole, outcome, quality, wanted, bench)
     while not fixed and not _met(quality, wanted) and tier != TIERS[-1]:
         dearer = TIERS[TIERS.index(tier) + 1]
-        if (because := run.scarce()) is not None:
-            await left_out(run, replace(whole, name=""), f"step up to {dearer}", because)
+        up = f"step up to {dearer}"
+        if f"escalated-{dearer}" not in run.story.decisions and (because := run.why_not(up, f"{dearer}-")) is not None:
+            await left_out(run, whole, up, because)
             break
         await run.decide(
             f"escalated-{dearer}",
@@ -72,7 +74,11 @@ async def conduct(run: Run, whole: Part, team: Team, tier: Tier, bench: Bench, *
         )
         tier = dearer
         later = replace(whole, name=dearer)
-        other = await _shape(run, later, _grown(team, tier), tier)
+        try:
+            other = await _shape(run, later, _grown(team, tier), tier)
+        except (RemoteError, NobodyAnswered) as error:
+            await left_out(run, later, "dearer shape", f"it has no answer: {error}")
+            return Result(outcome, quality, TIERS[TIERS.index(tier) - 1])
         measured = await _measured(run, later, other, bench)
         other, measured = await _refined(run, later, other, measured, wanted, bench)
         if (measured.overall or 0.0) > (quality.overall or 0.0):
@@ -102,7 +108,8 @@ def _grown(team: Team, tier: Tier) -> Team:
     """The team for a dearer shape: everybody from the bench."""
     size = {"simple": 1, "moderate": 3, "complex": 4, "mega": 13}[tier]
     agents = [seat.agent for seat in (*team.seats, *team.bench)]
-    seats = [agents[place % len(agents)] for place in range(max(len(team.seats), min(size, 4)))]
+    seated = min(max(len(team.seats), min(size, 4)), TEAM_SIZES[tier][1])
+    seats = [agents[place % len(agents)] for place in range(seated)]
     bench = [agent for agent in agents if agent not in seats]
     return replace(team, seats=seats_of(seats), bench=seats_of(bench), size=max(size, team.size))
 
@@ -119,7 +126,9 @@ async def _measured(run: Run, part: Part, outcome: Outcome, bench: Bench) -> Qua
 
 def _judged(run: Run, quality: Quality) -> Quality:
     wanted = run.request.min_quality
-    return quality if wanted is None else quality.model_copy(update={"met": _met(quality, wanted)})
+    if wanted is None or quality.overall is None:
+        return quality
+    return quality.model_copy(update={"met": _met(quality, wanted)})
 
 
 def _met(quality: Quality, wanted: float) -> bool:
@@ -134,7 +143,7 @@ async def _refined(
         remarks = prompts.findings(quality)
         if _met(quality, wanted) or not remarks:
             break
-        if (because := run.scarce()) is not None:
+        if (because := run.why_not(part.step(f"refinement {number}"), part.step(f"refine-{number}"))) is not None:
             await left_out(run, part, f"refinement {number}", because)
             break
         said = await _improvement(run, part, outcome, remarks, number)

@@ -160,9 +160,10 @@ def _trimmed(raw: Any) -> Any:
     if not isinstance(raw, dict):
         return raw
     kept = dict(raw)
-    for name, most in (("title", 200), ("work", MOST_WORK)):
-        if isinstance(kept.get(name), str):
-            kept[name] = kept[name].strip()[:most]
+    if isinstance(kept.get("title"), str):  # on one line, for it becomes part of sentences
+        kept["title"] = " ".join(kept["title"].split())[:200]
+    if isinstance(kept.get("work"), str):
+        kept["work"] = kept["work"].strip()[:MOST_WORK]
     if isinstance(kept.get("acceptance"), list):
         kept["acceptance"] = [str(each)[:400] for each in kept["acceptance"][:12]]
     return kept

@@ -38,7 +38,7 @@ class Bench:
         step = part.step(f"judge-{outcome.step}")[:128]
         said = run.story.contributions.get(step)
         if said is None:
-            if not services or run.scarce() is not None:
+            if not services or run.why_not(step, step) is not None:
                 return checked
             said = await self._ask(run, part, outcome, checked, step, services)
         if not said.usable:

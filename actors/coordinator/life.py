@@ -288,7 +288,7 @@ class Lives:
 
     async def _carry_team(self, owned: OwnedTask, running: _Running, delivery: int, plan: Plan) -> None:
         accepted, request = owned.accepted, owned.accepted.request
-        team, whole = self._planner.team(plan), self._planner.whole(plan, request)
+        team, whole = self._planner.team(plan, alone=request.agent is not None), self._planner.whole(plan, request)
         story = Story(owned, delivery)
         run = Run(
             accepted,
@@ -297,7 +297,7 @@ class Lives:
             self._ask,
             self._assessor,
             # What a dearer shape may take counts from the start: it may be stepped up to.
-            Bounds(most_calls(plan.tier if request.tier else "mega", plan.size)),
+            Bounds(most_calls(plan.tier if plan.fixed else "mega", plan.size)),
             self._hosts,
             plan.services,
         )
@@ -305,7 +305,7 @@ class Lives:
         asked = not running.cancelled.is_set()
         if asked:
             bench = Bench(self._judges, self._complete)
-            shape = conduct(run, whole, team, plan.tier, bench, fixed=request.tier is not None)
+            shape = conduct(run, whole, team, plan.tier, bench, fixed=plan.fixed)
             try:
                 outcome = await self._within(accepted.deadline_at, running, shape, request.timeout_s)
             finally:
@@ -408,7 +408,7 @@ class Lives:
             told = answered.story.contributions.values()
             paid = team_receipt(self._catalogue, request, calls, wall_ms, answered.text or "", told)
         else:
-            paid = receipt(self._catalogue, request, calls, wall_ms)
+            paid = receipt(self._catalogue, request, calls, wall_ms, answered=answered is not None)
         update: dict[str, Any] = {
             "status": status,
             "finished_at": fields["at"],

@@ -9,7 +9,7 @@ from actors.coordinator.classifier import THRESHOLDS, Classification, choose, cl
 from actors.coordinator.conduct import Team
 from actors.coordinator.seats import seats_of, team_of
 from actors.coordinator.shapes.part import Part
-from actors.coordinator.staffing import NOBODY, staff
+from actors.coordinator.staffing import staff
 from actors.selection import Selector
 from schemas.event import Claimed
 from schemas.service import ServiceSpec
@@ -40,6 +40,9 @@ class Plan:
     features: dict[str, Any]
     services: dict[str, tuple[str, ...]]
     """The order in which services may serve, by agent; none: as it is stated."""
+
+    fixed: bool = True
+    """Its caller named who or what does it, so no dearer shape is tried."""
 
     @property
     def size(self) -> int:
@@ -87,7 +90,8 @@ class Planner:
         agents = team_of(
             first, min(size, COORDINATORS) if tier == "mega" else size, seen.domains, self._catalogue.agents
         )
-        plan = self._served(Plan(tier, agents, (*why, *because), features, {}), request, seen)
+        fixed = request.tier is not None or request.agent is not None or request.agents == 1
+        plan = self._served(Plan(tier, agents, (*why, *because), features, {}, fixed), request, seen)
         if tier == "simple" and request.min_quality is None:
             return plan
         room, narrow = self._room(plan, request)
@@ -122,12 +126,16 @@ class Planner:
                 reasons, features = (*reasons, *choice.reasons), {**features, "selection": choice.compact()}
         return replace(plan, services=services, reasons=reasons, features=features)
 
-    def team(self, plan: Plan) -> Team:
-        """Who sits where; whoever of the catalogue has no seat is on the bench."""
+    def team(self, plan: Plan, *, alone: bool = False) -> Team:
+        """Who sits where; whoever of the catalogue has no seat is on the bench.
+
+        Args:
+            alone: the caller named the agent, so nobody else answers in its place.
+        """
         agents = self._catalogue.agents
         bench = [name for name, spec in agents.items() if spec.kind == "agent" and name not in plan.agents]
         specialists = {name: spec for name, spec in agents.items() if spec.kind == "specialist"}
-        if plan.agents == (NOBODY,):
+        if alone:
             bench = []
         return Team(seats_of(plan.agents), plan.size, seats_of(bench), specialists)
 

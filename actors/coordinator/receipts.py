@@ -8,13 +8,19 @@ from schemas.task import TaskRequest
 from schemas.team import Contribution
 
 
-def receipt(catalogue: Catalogue, request: TaskRequest, calls: tuple[Call, ...], wall_ms: float) -> Receipt:
-    """The receipt of a task that one agent or service answered, or that nobody did."""
+def receipt(
+    catalogue: Catalogue, request: TaskRequest, calls: tuple[Call, ...], wall_ms: float, *, answered: bool = True
+) -> Receipt:
+    """The receipt of a task that one agent or service answered.
+
+    Args:
+        answered: whether there is an answer, which one premium call could have given.
+    """
     name = catalogue.routing.premium_service
     price, unknown = price_of(name, catalogue.services[name])
     cost = None
     if price is not None:
-        served = next((c for c in reversed(calls) if c.outcome == "answered"), None)
+        served = next((c for c in reversed(calls) if c.outcome == "answered"), None) if answered else None
         if served is None:
             unknown = "there is no answer to compare"
         elif served.prompt_tokens is None or served.completion_tokens is None:
@@ -48,7 +54,7 @@ def team_receipt(
         characters, tokens = 0, 0
         for each in contributions:
             served = each.calls[-1] if each.calls else None
-            if each.usable and served is not None and served.completion_tokens:
+            if each.usable and each.kind != "judgement" and served is not None and served.completion_tokens:
                 characters += len(each.text or "")
                 tokens += served.completion_tokens
         if not characters:

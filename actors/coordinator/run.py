@@ -43,8 +43,14 @@ MOST_MARGIN_S = 10.0
 SLOW = 3.0
 """Once enough have answered, the rest have this many times the median of what those took."""
 LEAST_WAIT_S = 0.25
+RECOVERED_WAIT_S = 5.0
+"""How long a later owner waits for more than it found."""
+HOSTS_S = 60.0
+"""How long the hosts of specialists may take to start."""
 MOST_STEPS = 2_000
 """Of one event, some 100 bytes each: a larger one could not be read by clients from outside."""
+LATE = 0.15
+"""With less than this of its time left, a task leaves out what is not needed for an answer."""
 SCARCE = 0.7
 """Of its money spent, a task leaves out what is not needed for an answer."""
 
@@ -84,6 +90,8 @@ class Asking:
     temperature: float | None = None
     aim: str | None = None
     """What its quality is measured against; None: it is not measured."""
+    sources: tuple[Input, ...] = ()
+    """What came with that, whether or not the step was shown it: a quotation is looked up there."""
     reviewed: tuple[str, ...] | None = None
     """Whose answers its remarks may be about; empty: of one alone; None: it is no review."""
 
@@ -113,8 +121,9 @@ class Run:
         self.accepted, self.request, self.catalogue = accepted, accepted.request, catalogue
         self.story, self.assessor, self.bounds = story, assessor, bounds
         self._ask, self._hosts, self._services = ask, hosts, services
-        left_s = (accepted.deadline_at - accepted.at).total_seconds()
-        self.deadline_at: datetime = accepted.deadline_at - timedelta(seconds=min(MOST_MARGIN_S, MARGIN * left_s))
+        self._whole_s = (accepted.deadline_at - accepted.at).total_seconds()
+        margin_s = min(MOST_MARGIN_S, MARGIN * self._whole_s)
+        self.deadline_at: datetime = accepted.deadline_at - timedelta(seconds=margin_s)
         self._taken: dict[str, tuple[str | None, bool]] = {}
         """Of each step which earlier one did the same, and whether the bound was met before it."""
         self.qualities: dict[str, Quality] = {}
@@ -153,7 +162,8 @@ class Run:
         await self._note_refused(phase, found)
         spare = [seat for seat in substitutes if seat.name not in {a.seat.name for a in askings}]
         for place, (asking, contribution) in enumerate(zip(askings, found, strict=True)):
-            if spare and _worth_another(contribution):
+            lacking = sum(each.usable for each in found) < (enough or len(found))
+            if spare and lacking and _worth_another(contribution):
                 seat = spare.pop(0)
                 found[place] = await self._instead(phase, asking, contribution, seat)
         return found
@@ -192,16 +202,22 @@ class Run:
         tasks = {asyncio.create_task(self._one(a), name=a.step): a for a in asked}
         usable, began, took = sum(c.usable for c in known), time.monotonic(), list[float]()
         pending: set[asyncio.Task[Contribution]] = set(tasks)
-        wait_s: float | None = None
+        # `asyncio.wait` would look at all of them for each that comes: at 4,000 that took six seconds.
+        ended: asyncio.Queue[asyncio.Task[Contribution]] = asyncio.Queue()
+        for task in tasks:
+            task.add_done_callback(ended.put_nowait)
+        # Of what a later owner finds enough of, nobody knows how long it took.
+        wait_s = RECOVERED_WAIT_S if enough is not None and usable >= enough else None
         try:
             while pending:
-                done, pending = await asyncio.wait(pending, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    if task.result().usable:  # raises what must end the run
-                        usable += 1
-                        took.append(time.monotonic() - began)
-                if not done:
+                try:
+                    task = await asyncio.wait_for(ended.get(), wait_s)
+                except TimeoutError:
                     break
+                pending.discard(task)
+                if task.result().usable:  # raises what must end the run
+                    usable += 1
+                    took.append(time.monotonic() - began)
                 if enough is not None and usable >= enough and took:
                     wait_s = max(LEAST_WAIT_S, patience * statistics.median(took))
             if pending:
@@ -217,6 +233,7 @@ class Run:
         for task in pending:
             task.cancel()
         await asyncio.wait(pending)
+        await self.story.settled()
         problem = Problem.of(TooSlow("the others had answered long before"))
         # Who answered in that very moment counts.
         late = [a for a in left if a.step not in self.story.contributions]
@@ -272,7 +289,7 @@ class Run:
     async def _contribution(self, asking: Asking, answer: Answer) -> Contribution:
         quality = None
         if asking.aim is not None and answer.text is not None and answer.problem is None:
-            measured = await self.measure(asking.aim, answer.text, asking.inputs, asking.json_schema)
+            measured = await self.measure(asking.aim, answer.text, asking.sources, asking.json_schema)
             self.qualities[asking.step] = measured
             quality = measured.overall
         marks = () if answer.text is None else steering(answer.text, self.request.prompt)
@@ -293,8 +310,12 @@ class Run:
 
     async def host(self, seats: int) -> str | None:
         """See that specialists can be asked; or why they cannot."""
+        left_s = (self.deadline_at - now()).total_seconds() - LATE * self._whole_s
         try:
-            await self._hosts(seats)
+            async with asyncio.timeout(max(0.0, min(HOSTS_S, left_s))):
+                await self._hosts(seats)
+        except TimeoutError:
+            return "their hosts did not start in time"
         except DevSkyyError as error:
             return str(error)
         return None
@@ -357,9 +378,22 @@ class Run:
             return f"{self.bounds.asked} of the {self.bounds.calls} steps that the task may ask for are used"
         return None
 
+    def why_not(self, phase: str, begins: str) -> str | None:
+        """Why a phase is to be left out; what was decided of it, or begun, stays so for a later owner.
+
+        Args:
+            phase: as `left_out` names it, with its part.
+            begins: how the names of its steps begin.
+        """
+        before = self.story.decisions.get(f"{phase}-left-out")
+        if before is not None:
+            return str(before.value.get("because", before.reasons[0]))
+        if any(step.startswith(begins) for step in self.story.dispatched):
+            return None
+        return self.scarce()
+
     def late(self) -> bool:
-        whole_s = (self.accepted.deadline_at - self.accepted.at).total_seconds()
-        return (self.deadline_at - now()).total_seconds() < 0.15 * whole_s
+        return (self.deadline_at - now()).total_seconds() < LATE * self._whole_s
 
     def refusal(self) -> str | None:
         """What the budget said, where it refused a step."""
@@ -385,7 +419,7 @@ def _worth_another(failed: Contribution) -> bool:
     """Whether somebody else may do better: not where money, time or a bound stood in the way."""
     if failed.usable:
         return False
-    settled = (BudgetExceeded.code, DeadlineExceeded.code, NotAsked.code)
+    settled = (BudgetExceeded.code, DeadlineExceeded.code, NotAsked.code, TooSlow.code)
     return failed.problem is None or failed.problem.code not in settled
 
 

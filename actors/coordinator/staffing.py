@@ -30,8 +30,12 @@ def staff(request: TaskRequest, domains: Sequence[str], catalogue: Catalogue) ->
     if request.agent is not None:
         if request.agent not in catalogue.agents:
             raise InvalidRequest("agent", f"there is no agent {request.agent!r}")
+        if request.agent not in catalogue.carriers:
+            others = ", ".join(catalogue.carriers)
+            rule = f"{request.agent!r} is a specialist, who works in teams only; there are: {others}"
+            raise InvalidRequest("agent", rule)
         return request.agent, ("its caller named the agent",)
-    return pick_agent(domains, request.capabilities, catalogue.agents, catalogue.profiles)
+    return pick_agent(domains, request.capabilities, catalogue.carriers, catalogue.profiles)
 
 
 def pick_agent(

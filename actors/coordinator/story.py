@@ -24,8 +24,8 @@ class Dispatch:
 Fact = Dispatch | Contribution | Decision
 
 
-MOST_CHARACTERS = 200_000
-"""Of texts that share an event: in UTF-8, with all else, they stay below what clients from outside can read."""
+MOST_BYTES = 600_000
+"""Of contributions that share an event, roughly: it stays below what clients from outside can read."""
 
 Waiting = tuple[Fact, "asyncio.Future[None]"]
 
@@ -84,6 +84,11 @@ class Story:
             self._writing = asyncio.create_task(self._write())
         await done
 
+    async def settled(self) -> None:
+        """Return once nothing waits to be written."""
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+
     async def close(self) -> None:
         """Finish the write under way and take no more: whoever ends the task writes next.
 
@@ -122,8 +127,8 @@ class Story:
         together: list[Waiting] = []
         size = 0
         for fact, done in self._waiting:
-            size += len(fact.text or "") if isinstance(fact, Contribution) else 0
-            if type(fact) is not first or (together and size > MOST_CHARACTERS):
+            size += _bytes(fact) if isinstance(fact, Contribution) else 0
+            if type(fact) is not first or (together and size > MOST_BYTES):
                 break
             together.append((fact, done))
         return together
@@ -137,6 +142,11 @@ class Story:
                 return Answered(**fields, contributions=tuple(f for f in facts if isinstance(f, Contribution)))
             case _:
                 return Decided(**fields, decisions=tuple(f for f in facts if isinstance(f, Decision)))
+
+
+def _bytes(contribution: Contribution) -> int:
+    said = [contribution.text or "", *(f"{r.place}{r.problem}{r.proposal}" for r in contribution.remarks)]
+    return sum(len(each.encode("utf-8", "replace")) for each in said) + 500 * (1 + len(contribution.calls))
 
 
 def _heard(waiting: Sequence[Waiting]) -> list[Waiting]:

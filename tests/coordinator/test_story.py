@@ -21,13 +21,17 @@ class Owned:
     def __init__(self, events: list[TaskEvent] | None = None) -> None:
         self.events = events or []
         self.fenced_from: int | None = None
+        self.writing = asyncio.Event()
+        self.held: asyncio.Event | None = None
+        """What a write waits for."""
 
     @property
     def next_fields(self) -> dict[str, Any]:
         return {"event_id": "e", "task_id": "t", "tenant": "x", "seq": len(self.events) + 3, "at": now()}
 
     async def append(self, event: TaskEvent) -> None:
-        await asyncio.sleep(0)
+        self.writing.set()
+        await (asyncio.sleep(0) if self.held is None else self.held.wait())
         if self.fenced_from is not None and len(self.events) >= self.fenced_from:
             raise Fenced("t", event.event)
         self.events.append(event)
@@ -97,16 +101,22 @@ async def test_a_fenced_owner_hears_of_it_in_every_place() -> None:
 
 
 async def test_a_closed_story_finishes_its_write_and_takes_no_more() -> None:
-    # Given a story that is being written while its run is stopped
+    # Given a story whose event is on its way to disk, and another fact behind it, while its run is stopped
     owned = Owned()
+    owned.held = asyncio.Event()
     story = Story(owned, 1)
-    telling = asyncio.create_task(story.tell(contribution(1)))
-    await asyncio.sleep(0)
-    telling.cancel()
+    telling = [asyncio.create_task(story.tell(fact)) for fact in (contribution(1), Decision(name="d", reasons=("r",)))]
+    await asyncio.wait_for(owned.writing.wait(), 5)
+    for each in telling:
+        each.cancel()
     # When it is closed
-    await story.close()
-    # Then what was begun is whole, and nothing can be told any more
-    assert len(owned.events) <= 1
+    closing = asyncio.create_task(story.close())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    owned.held.set()
+    await asyncio.wait_for(closing, 5)
+    # Then what was begun is whole, what was not is not begun, and nothing can be told any more
+    assert [event.event for event in owned.events] == ["answered"]
     with pytest.raises(asyncio.CancelledError):
         await story.tell(contribution(2))
 

@@ -72,7 +72,7 @@ async def coordinated(run: Run, part: Part) -> Outcome:
         return await _stop(
             run, part, best_of(usable), f"all {len(usable)} drafts {how}; a discussion would bring nothing"
         )
-    if (because := run.scarce()) is not None:
+    if (because := run.why_not(part.step("discussion"), part.step("review-"))) is not None:
         await left_out(run, part, "discussion", because)
         return await _settle(run, part, Standing({each.agent: each for each in usable}), vote=False)
     standing = Standing({each.agent: each for each in usable})
@@ -86,7 +86,7 @@ async def coordinated(run: Run, part: Part) -> Outcome:
             change="stopped_early",
             part=part.name,
         )
-    return await _settle(run, part, standing, vote=run.scarce() is None)
+    return await _settle(run, part, standing, vote=run.why_not(part.step("vote"), part.step("vote1-")) is None)
 
 
 async def _stop(run: Run, part: Part, best: Contribution, why: str) -> Outcome:
@@ -115,6 +115,7 @@ async def _review(run: Run, part: Part, standing: Standing, seats: Sequence[Seat
                 to=tuple(each.agent for each in others),
                 priority=1,
                 reviewed=tuple(each.agent for each in others),
+                **part.material,
                 **part.form(prompts.review_schema([each.agent for each in others]), REVIEW_TOKENS),
             )
         )
@@ -151,7 +152,7 @@ async def _refine(run: Run, part: Part, standing: Standing, seats: Sequence[Seat
                 to=tuple(other.name for other in seats if other is not seat),
             )
         )
-    if askings and (because := run.scarce()) is not None:
+    if askings and (because := run.why_not(part.step("refinement"), part.step("refinement-"))) is not None:
         await left_out(run, part, "refinement", because)
         return True
     for refined in await run.ask(part.step("refinement"), askings, enough=max(1, len(askings) - 1)):
@@ -179,7 +180,9 @@ async def _settle(run: Run, part: Part, standing: Standing, *, vote: bool) -> Ou
             step, share = voted
             heaviest, how = positions[step], "vote"
             winner = best_of(heaviest)
-            if share >= CONSENSUS or len(positions) <= 2 or run.scarce() is not None:
+            if share >= CONSENSUS or len(positions) <= 2 or number == ROUNDS:
+                break
+            if run.why_not(part.step(f"vote{number + 1}"), part.step(f"vote{number + 1}-")) is not None:
                 break
             # The weakest position leaves, so that the next vote is another one.
             others = [name for name in positions if name != step]
@@ -209,7 +212,7 @@ async def _settle(run: Run, part: Part, standing: Standing, *, vote: bool) -> Ou
         return await _stop(
             run, part, winner, "the answer is one that can be compared, so there is nothing to put together"
         )
-    if (because := run.scarce()) is not None:
+    if (because := run.why_not(part.step("synthesis"), part.step("synthesis"))) is not None:
         await left_out(run, part, "synthesis", because)
         return outcome_of(winner, part.seats)
     return await _synthesis(run, part, standing)
@@ -234,6 +237,7 @@ async def _vote(
             part=part.name,
             about=tuple(positions),
             priority=1,
+            **part.material,
             **part.form(prompts.vote_schema(list(named)), VOTE_TOKENS),
         )
         for seat in _seats(part, standing.answers)

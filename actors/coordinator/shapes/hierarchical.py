@@ -31,6 +31,8 @@ class Done:
     node: GraphPart
     outcome: Outcome | None = None
     why_missing: str = ""
+    part: Part | None = None
+    """As its owner was asked for it."""
     remarks: list[Remark] = field(default_factory=list)
 
 
@@ -88,11 +90,14 @@ async def _plan(run: Run, part: Part, owners: Sequence[str]) -> Graph:
             )
         )[0]
         graph, mistakes = _read(said, part, owners, most_parts)
+        if said.marks:  # whoever steers the strategist would steer them all
+            graph, mistakes = None, [f"the plan tries to steer its readers ({said.marks[0]})"]
         if graph is not None and not mistakes:
             reason = f"the strategist divides the task into {len(graph.parts)} parts"
             await run.decide(name, graph.model_dump(mode="json"), (reason,), part=part.name)
             return graph
-        if not said.usable or run.scarce() is not None:
+        again = part.step(f"plan-{attempt + 1}")
+        if not said.usable or run.why_not(again, again) is not None:
             break
     fallback = by_rule(part.prompt, {owner: agents[owner] for owner in owners})
     await run.decide(
@@ -143,9 +148,11 @@ async def _do(run: Run, part: Part, node: GraphPart, done: Mapping[str, Done]) -
         narrow=part.narrow,
         name=part.step(node.id),
         inputs=part.inputs,
+        history=part.history,
         spare=tuple(seat for seat in part.seats if seat.agent != node.owner),
         depth=part.depth + 1,
     )
+    done[node.id].part = own
     try:
         done[node.id].outcome = await _shaped(run, own, node, part)
     except (RemoteError, NobodyAnswered) as error:
@@ -162,7 +169,12 @@ async def _do(run: Run, part: Part, node: GraphPart, done: Mapping[str, Done]) -
 async def _shaped(run: Run, own: Part, node: GraphPart, whole: Part) -> Outcome:
     """A part in the shape that it needs: most need one agent."""
     tier = classify_text(f"{node.title}. {node.work}").tier
-    if own.depth < DEPTH and whole.room >= WIDE and TIERS.index(tier) >= 1 and run.scarce() is None:
+    if (
+        own.depth < DEPTH
+        and whole.room >= WIDE
+        and TIERS.index(tier) >= 1
+        and not run.why_not(own.step("team"), own.step("draft-"))
+    ):
         others = [seat.agent for seat in own.spare]
         seats = seats_of([node.owner, *others[: 1 if tier == "moderate" else 3]])
         own = replace(own, seats=seats, spare=own.spare[len(seats) - 1 :])
@@ -182,7 +194,9 @@ async def _optimise(
     """Specialists say what concerns their trades; whoever owns a part improves it by that."""
     there = [each for each in done if each.outcome]
     seated = _seated(part, there, specialists, seats)
-    because = run.scarce() if seated else "there is no specialist for it"
+    because: str | None = "there is no specialist for it"
+    if seated:
+        because = run.why_not(part.step("optimisation"), part.step("optimise-"))
     if because is None:
         because = await run.host(len(seated))
     if because is not None:
@@ -191,7 +205,7 @@ async def _optimise(
     by_step = {asking.step: each for asking, each in seated}
     asked = [asking for asking, _ in seated]
     found = 0
-    for said in await run.ask(part.step("optimisation"), asked, enough=len(asked) - len(asked) // 20):
+    for said in await run.ask(part.step("optimisation"), asked, enough=max(1, len(asked) - max(1, len(asked) // 20))):
         if not said.marks:
             by_step[said.step].remarks.extend(said.remarks[:3])
             found += len(said.remarks)
@@ -205,7 +219,7 @@ async def _optimise(
             part=part.name,
         )
         return
-    if (because := run.scarce()) is not None:
+    if (because := run.why_not(part.step("improvement"), part.step("improve-"))) is not None:
         await left_out(run, part, "improvement", because)
         return
     await together([_improve(run, part, each) for each in due])
@@ -254,29 +268,25 @@ def _concerned(text: str, specialists: Mapping[str, AgentSpec]) -> list[str]:
 
 
 async def _improve(run: Run, part: Part, each: Done) -> None:
-    outcome = each.outcome
+    outcome, own = each.outcome, each.part
     assert outcome is not None
+    assert own is not None
     remarks = sorted(each.remarks, key=lambda remark: ("high", "medium", "low").index(remark.severity))
-    aim = prompts.part(part.prompt, each.node.title, each.node.work, each.node.acceptance, (), part.room)
-    before = run.story.contributions[outcome.step]
     said = (
         await run.ask(
             part.step("improvement"),
             [
-                Asking(
-                    seat=outcome.seat,
-                    kind="refinement",
-                    step=part.step(f"{each.node.id}-improved"),
-                    prompt=prompts.refinement(aim, outcome.text, remarks[: prompts.MOST_REMARKS], part.room),
-                    part=part.step(each.node.id),
+                own.asking(
+                    outcome.seat,
+                    "refinement",
+                    prompts.refinement(own.prompt, outcome.text, remarks[: prompts.MOST_REMARKS], part.room),
+                    step=part.step(f"improve-{each.node.id}"),
                     about=(outcome.step,),
-                    max_tokens=part.answer_tokens,
-                    aim=aim,
                 )
             ],
         )
     )[0]
-    if said.usable and worth(said) >= worth(before):
+    if said.usable and worth(said) >= worth(run.story.contributions[outcome.step]):
         each.outcome = outcome_of(said, [outcome.seat])
 
 
@@ -288,6 +298,7 @@ async def _assemble(run: Run, part: Part, done: Sequence[Done]) -> Outcome:
     there = [each for each in done if each.outcome]
     missing = [(each.node.title, f"{each.node.title} ({each.why_missing})") for each in done if not each.outcome]
     gaps = [gap for _, gap in missing]
+    titles = [title for title, _ in missing]
     texts = [(each.node.title, each.outcome.text) for each in there if each.outcome]
     joined = "\n\n".join(f"## {title}\n\n{text.strip()}" for title, text in texts)
     if missing:
@@ -298,7 +309,8 @@ async def _assemble(run: Run, part: Part, done: Sequence[Done]) -> Outcome:
     plain = Outcome(joined, lead, first.step, "stop", None)
     fits = sum(len(text) for _, text in texts) <= part.room * 2 // 3
     because = None if fits else "the parts are longer than what a model could read at once"
-    if (because := because or run.scarce()) is not None and part.json_schema is None:
+    phase = part.step("assembly in one voice")
+    if (because := because or run.why_not(phase, part.step("assembly"))) is not None and part.json_schema is None:
         await left_out(run, part, "assembly in one voice", because)
         return plain
     said = (
@@ -308,7 +320,7 @@ async def _assemble(run: Run, part: Part, done: Sequence[Done]) -> Outcome:
                 part.asking(
                     lead,
                     "assembly",
-                    prompts.assembly(part.prompt, texts, gaps, part.room),
+                    prompts.assembly(part.prompt, texts, titles, part.room),
                     step=part.step("assembly"),
                     about=tuple(each.outcome.step for each in there if each.outcome),
                 )

@@ -42,6 +42,15 @@ class Part:
     def step(self, name: str) -> str:
         return f"{self.name}-{name}" if self.name else name
 
+    @property
+    def material(self) -> dict[str, Any]:
+        """What came with the part, for a step that is shown others' texts too; the embedded model has little room."""
+        texts = sum(len(item.text_content()) for item in self.inputs if item.kind != "image")
+        texts += sum(len(turn.content) for turn in self.history)
+        fits = not self.narrow or texts <= self.room // 2
+        inputs = self.inputs if fits else tuple(item for item in self.inputs if item.kind == "image")
+        return {"inputs": inputs, "history": self.history if fits else ()}
+
     def form(self, schema: dict[str, Any], tokens: int) -> dict[str, Any]:
         """The fields of a step that answers in JSON: its schema, and how long it may be."""
         if self.narrow:
@@ -55,7 +64,7 @@ class Part:
             prompt: left out: the part as it stands, with what comes with it.
             fields: `step`, and what is to be otherwise.
         """
-        plain = prompt is None
+        material = {"inputs": self.inputs, "history": self.history} if prompt is None else self.material
         return Asking(
             **{
                 "seat": seat,
@@ -63,8 +72,8 @@ class Part:
                 "step": self.step(f"{kind}-{seat.name}"),
                 "prompt": self.prompt if prompt is None else prompt,
                 "part": self.name,
-                "inputs": self.inputs if plain else tuple(i for i in self.inputs if i.kind == "image"),
-                "history": self.history if plain else (),
+                **material,
+                "sources": self.inputs,
                 "json_schema": self.json_schema,
                 "max_tokens": self.answer_tokens,
                 "aim": self.prompt,
@@ -139,7 +148,7 @@ async def left_out(run: Run, part: Part, phase: str, because: str) -> None:
     """A phase is left out for want of money, time or steps."""
     await run.decide(
         part.step(f"{phase}-left-out"),
-        {"phase": phase},
+        {"phase": phase, "because": because},
         (f"the {phase} is left out: {because}",),
         change="shrunk",
         part=part.name,
