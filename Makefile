@@ -41,6 +41,8 @@ bench: $(STAMP) ## the benchmarks of bench/, side by side with their peers, half
 	@$(BIN)/python -m bench.startup
 	@$(BIN)/python -m bench.submit
 	@$(BIN)/python -m bench.gateway
+	@$(BIN)/python -m bench.fanout
+	@$(BIN)/python -m bench.teams
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check .
