@@ -161,11 +161,12 @@ class Run:
         found = [known[a.step] for a in askings]
         await self._note_refused(phase, found)
         spare = [seat for seat in substitutes if seat.name not in {a.seat.name for a in askings}]
+        lacking = (enough or len(found)) - sum(each.usable for each in found)
         for place, (asking, contribution) in enumerate(zip(askings, found, strict=True)):
-            lacking = sum(each.usable for each in found) < (enough or len(found))
-            if spare and lacking and _worth_another(contribution):
+            if spare and lacking > 0 and _worth_another(contribution):
                 seat = spare.pop(0)
                 found[place] = await self._instead(phase, asking, contribution, seat)
+                lacking -= found[place].usable
         return found
 
     async def _note_refused(self, phase: str, found: Sequence[Contribution]) -> None:
