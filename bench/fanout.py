@@ -94,6 +94,7 @@ def host(name: str, url: str, roles: list[str], ready: "multiprocessing.synchron
         bus = await Bus(url, name).connect()
         await bus.serve(name, [Endpoint(r, str(AgentAsk(r)), Ask, works, concurrency=1024) for r in roles], "", {})
         keep_for_good()
+        keep_for_good()
         ready.set()
         await bus.closed.wait()
 
@@ -167,6 +168,7 @@ def ours(agents: int, processes: int, rounds: int) -> list[Round]:
         bus = await Bus(url, "bench").connect()
         await streams.ensure(bus.client, budget=1024**3)
         await ask_all(bus, agents, roles, catalogue)
+        keep_for_good()  # as an actor does once it is ready
         took = [await ask_all(bus, agents, roles, catalogue) for _ in track(range(rounds), "asking", console=progress)]
         await bus.close(grace_s=0.2)
         return took

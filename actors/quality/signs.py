@@ -31,11 +31,17 @@ class Sign:
     asked: re.Pattern[str]
     """Prompts that ask for such words; there they are no sign."""
     hints: tuple[str, ...]
-    """Each match holds one of these, in lower case: looking for them takes a fraction of what the pattern takes."""
+    """Each match holds one of these, in lower case: looking for them takes a fraction of what the pattern takes. Where
+    they are written, `_` stands for a space."""
 
 
 def _sign(name: str, words: str, asked: str, hints: str) -> Sign:
-    return Sign(name, re.compile(words, re.I | re.M), re.compile(asked, re.I), tuple(hints.split()))
+    return Sign(
+        name,
+        re.compile(words, re.I | re.M),
+        re.compile(asked, re.I),
+        tuple(hint.replace("_", " ") for hint in hints.split()),
+    )
 
 
 _WORK_HINTS = "answer response draft submission contribution solution output proposal repl"
@@ -99,7 +105,7 @@ SIGNS: tuple[Sign, ...] = (
         rf"|\bif you are (?:an? |the )?(?:\w+ )?{_READERS}\b",
         _JUDGING,
         "judge reviewer evaluator grader rater critic assessor examiner moderator coordinator aggregator synthesi "
-        "agent model assistant ai",
+        "agent model assistant _ai",
     ),
     _sign(
         "asks for a score",
@@ -113,7 +119,7 @@ SIGNS: tuple[Sign, ...] = (
         rf"?5|"
         r"100 ?/ ?100|1\.0{1,2}\b)",
         rf"{_JUDGING}|{_SCORING}",
-        "mark score credit points rating grade perfect 10 5 ten five star 1.0",
+        "mark score credit points rating grade perfect 10 5 out_of star 1.0",
     ),
     _sign(
         "asks not to be reviewed",
@@ -157,7 +163,7 @@ SIGNS: tuple[Sign, ...] = (
         r"|^[ \t]{0,4}</?(?:system|developer|system[_-](?:prompt|message|reminder|instructions?))>"
         r"|^[ \t]{0,4}#{1,6} ?(?:system|new) (?:prompt|message|instructions?)\b",
         _CHAT,
-        "<| inst] sys> _turn> system developer # new",
+        "<| inst] sys> turn> system developer # new",
     ),
     _sign(
         "pretends that its text has ended",

@@ -51,7 +51,10 @@ def steering(text: str, prompt: str) -> tuple[str, ...]:
     lines = _plain(text)
     folded = lines.lower()
     for sign in signs:
-        if not any(hint in folded for hint in sign.hints):
+        for hint in sign.hints:  # `any` over a generator took half of the time
+            if hint in folded:
+                break
+        else:
             continue
         for match in sign.words.finditer(lines):
             words = " ".join(match[0].split())
