@@ -294,6 +294,14 @@ class Bus:
             await self._nc.flush(timeout=1)
         with contextlib.suppress(Exception):
             await self._nc.close()
+        await self._end_reconnecting()
+
+    async def _end_reconnecting(self) -> None:
+        """nats-py cancels its search for a server once; where it is refused in that moment, `wait_for` of Python 3.11
+        tells of the refusal alone, and the search would go on for ever."""
+        while (search := self._nc._reconnection_task) is not None and not search.done():
+            search.cancel()
+            await asyncio.wait([search], timeout=0.1)
 
     # -- asking ------------------------------------------------------------------------------------------------
 

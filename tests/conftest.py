@@ -1,9 +1,11 @@
 """What every test has: real platforms where they are asked for, and their logs beside a failure."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +31,9 @@ settings.load_profile("devskyy")
 PLATFORMS = ("platform", "simulated", "gateways")
 """The fixtures that are one, in the order in which their tests run. A start takes 30 s of CPU, and a platform that only
 waits takes a fifth of a core: so each is started once, and goes when no test needs it any more."""
+
+LIVE = ("integration", "chaos")
+"""The folders of tests that use them."""
 
 _LEFT = pytest.StashKey[Counter[str]]()
 """How many tests still need each."""
@@ -92,14 +97,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def platforms_of(item: pytest.Item) -> list[str]:
+    if item.path.parent.name not in LIVE:  # others have fixtures of these names, of their own
+        return []
     return [name for name in PLATFORMS if name in getattr(item, "fixturenames", ())]
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Platforms after everything else, one after the other."""
-    used = {item: [PLATFORMS.index(name) for name in platforms_of(item)] or [-1] for item in items}
-    items.sort(key=lambda item: (min(used[item]), max(used[item])))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Platforms one after the other, after everything else; where several workers share the tests, before it."""
+    others = len(PLATFORMS) if hasattr(config, "workerinput") else -1
+
+    def place(item: pytest.Item) -> tuple[int, int, bool]:
+        used = [PLATFORMS.index(name) for name in platforms_of(item)] or [others]
+        return min(used), max(used), item.get_closest_marker("last") is not None
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -120,16 +132,26 @@ def pytest_runtest_teardown(item: pytest.Item) -> Any:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of several workers one has all platforms: each takes both cores, and only one of them may look for what fails
-    when somebody else has them. Other files go to whoever is free, each as a whole."""
+    """Of several workers, each takes whole files; and one takes all files of a platform, so that it is started once."""
     from xdist.scheduler import LoadScopeScheduling
+
+    config.option.loadscopereorder = False  # the order is ours
 
     class ByPlatform(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file, _, _ = nodeid.partition("::")
-            return "platforms" if file.startswith(("tests/integration/", "tests/chaos/")) else file
+            return together(file)
 
     return ByPlatform(config, log)
+
+
+@cache
+def together(file: str) -> str:
+    """Which files one worker takes: those with equal names. Where tests are handed out, only their ids are known."""
+    if not file.startswith(("tests/integration/", "tests/chaos/")):
+        return file
+    text = (Path(__file__).parent.parent / file).read_text()
+    return "gateways" if re.search(r"\b(gateways|provided): ", text) else "platform and simulated"
 
 
 @pytest.hookimpl(wrapper=True)

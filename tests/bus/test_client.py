@@ -413,6 +413,26 @@ async def test_a_closed_connection_says_so(broker: Broker) -> None:
         await closed.record(DeadLetterSubject("probe"), Say(text=""))
 
 
+async def test_a_search_for_a_server_ends_with_the_connection(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a connection that has lost its server, and a refusal that hides it when the search is cancelled
+    lost, searching = await broker.connect(), asyncio.Event()
+
+    async def refused(server: Any) -> None:
+        searching.set()
+        try:
+            await asyncio.sleep(LONG_S)
+        except asyncio.CancelledError:
+            raise ConnectionRefusedError from None
+
+    monkeypatch.setattr(lost.client, "_connect_to_server", refused)
+    await asyncio.to_thread(broker.kill)
+    await asyncio.wait_for(searching.wait(), LONG_S)
+    # When it is closed
+    await lost.close(grace_s=0)
+    # Then nobody searches any more
+    assert lost.client._reconnection_task.done()
+
+
 async def test_what_no_stream_takes_is_not_called_recorded(bus: Bus) -> None:
     with pytest.raises(BusUnavailable, match="not recorded"):
         await bus.record("devskyy.v1.nowhere", Say(text=""))

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from devskyy.supervisor.operator import key_path
-from tests.live import LivePlatform, overlay, running, until
+from tests.live import LivePlatform, until
 from tests.simulators.openai import OpenAISimulator
 
 pytestmark = pytest.mark.platform
@@ -56,48 +56,51 @@ class Doors:
         return float(sum(row["spent_usd"] for row in rows if row["key"] == key))
 
 
-def test_the_first_key_shuts_the_platform_and_its_budget_holds(tmp_path_factory: pytest.TempPathFactory) -> None:
-    home = tmp_path_factory.mktemp("keys")
-    with OpenAISimulator() as sim, running(home, overlay(sim)) as live:
-        doors = Doors(live, key_path(home).read_text().strip())
-        # Given a platform without a key: it is open, whatever clients must send; the operator's key is its user's
-        assert (doors.ask().status_code, doors.look("sk-any")) == (200, 200)
-        assert stat.S_IMODE(key_path(home).stat().st_mode) == 0o600
-        # When a key is made that may spend next to nothing
-        poor = live.json("keys", "create", "poor", "--usd-per-day", "0.000001")
-        # Then nobody is let in without one, but for health; the command line of this user is
-        refused = doors.call("GET", TASKS)
-        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, 'Bearer realm="devskyy"')
-        assert (doors.ask().status_code, doors.look("sk-any"), doors.look(poor["secret"])) == (401, 401, 200)
-        assert live.ready()
-        # And the budget refuses the call that does not fit, with what was left, before anybody is asked
-        asked, of_key = len(sim.calls), f"$0.000001 is left of the day's budget of key {poor['key']['id']}"
-        task = doors.ask(poor["secret"]).json()
-        assert (task["status"], task["error"]["status"]) == ("failed", 402)
-        assert of_key in task["error"]["detail"]
-        reply = doors.chat(poor["secret"])
-        assert (reply.status_code, reply.json()["error"]["code"]) == (402, "budget_exceeded")
-        assert (of_key in reply.json()["error"]["message"], len(sim.calls)) == (True, asked)
-        # When another key may spend enough
-        rich = doors.make("rich", budget={"usd": 1}, rpm=600)
-        served = doors.ask(rich["secret"])
-        # Then it is served, is told how often it may come, and its task, budget and costs have its name
-        task, name = served.json(), rich["key"]["id"]
-        assert (task["status"], task["key"], served.headers["ratelimit-limit"]) == ("completed", name, "600")
-        cost = task["receipt"]["cost_usd"]
-        assert cost > 0
-        until(lambda: doors.spent(name) == pytest.approx(cost), 20, "its costs in the ledger")
-        until(lambda: doors.used(name) == pytest.approx(cost), 10, "its settlement")
-        assert doors.spent(poor["key"]["id"]) == 0
-        shown = live.cli("costs", "--by", "key").stdout
-        assert name in shown
-        # And another tenant's mightiest key sees nothing of it
-        other = doors.make("other", tenant="acme", scopes=["admin"])["secret"]
-        assert doors.call("GET", f"{TASKS}/{task['task_id']}", other).status_code == 404
-        # When a key is revoked, Then it opens nothing any more
-        assert doors.call("DELETE", f"{KEYS}/{name}", doors.operator).status_code == 200
-        assert doors.look(rich["secret"]) == 401
-        # And no secret was logged
-        logged = live.logs(lines=100_000)
-        for secret in (poor["secret"], rich["secret"], doors.operator):
-            assert secret.rpartition("_")[2] not in logged
+@pytest.mark.last
+def test_the_first_key_shuts_the_platform_and_its_budget_holds(
+    simulated: tuple[LivePlatform, OpenAISimulator], sim: OpenAISimulator
+) -> None:
+    live, _ = simulated
+    home = live.home
+    doors = Doors(live, key_path(home).read_text().strip())
+    # Given a platform without a key: it is open, whatever clients must send; the operator's key is its user's
+    assert (doors.ask().status_code, doors.look("sk-any")) == (200, 200)
+    assert stat.S_IMODE(key_path(home).stat().st_mode) == 0o600
+    # When a key is made that may spend next to nothing
+    poor = live.json("keys", "create", "poor", "--usd-per-day", "0.000001")
+    # Then nobody is let in without one, but for health; the command line of this user is
+    refused = doors.call("GET", TASKS)
+    assert (refused.status_code, refused.headers["www-authenticate"]) == (401, 'Bearer realm="devskyy"')
+    assert (doors.ask().status_code, doors.look("sk-any"), doors.look(poor["secret"])) == (401, 401, 200)
+    assert live.ready()
+    # And the budget refuses the call that does not fit, with what was left, before anybody is asked
+    asked, of_key = len(sim.calls), f"$0.000001 is left of the day's budget of key {poor['key']['id']}"
+    task = doors.ask(poor["secret"]).json()
+    assert (task["status"], task["error"]["status"]) == ("failed", 402)
+    assert of_key in task["error"]["detail"]
+    reply = doors.chat(poor["secret"])
+    assert (reply.status_code, reply.json()["error"]["code"]) == (402, "budget_exceeded")
+    assert (of_key in reply.json()["error"]["message"], len(sim.calls)) == (True, asked)
+    # When another key may spend enough
+    rich = doors.make("rich", budget={"usd": 1}, rpm=600)
+    served = doors.ask(rich["secret"])
+    # Then it is served, is told how often it may come, and its task, budget and costs have its name
+    task, name = served.json(), rich["key"]["id"]
+    assert (task["status"], task["key"], served.headers["ratelimit-limit"]) == ("completed", name, "600")
+    cost = task["receipt"]["cost_usd"]
+    assert cost > 0
+    until(lambda: doors.spent(name) == pytest.approx(cost), 20, "its costs in the ledger")
+    until(lambda: doors.used(name) == pytest.approx(cost), 10, "its settlement")
+    assert doors.spent(poor["key"]["id"]) == 0
+    shown = live.cli("costs", "--by", "key").stdout
+    assert name in shown
+    # And another tenant's mightiest key sees nothing of it
+    other = doors.make("other", tenant="acme", scopes=["admin"])["secret"]
+    assert doors.call("GET", f"{TASKS}/{task['task_id']}", other).status_code == 404
+    # When a key is revoked, Then it opens nothing any more
+    assert doors.call("DELETE", f"{KEYS}/{name}", doors.operator).status_code == 200
+    assert doors.look(rich["secret"]) == 401
+    # And no secret was logged
+    logged = live.logs(lines=100_000)
+    for secret in (poor["secret"], rich["secret"], doors.operator):
+        assert secret.rpartition("_")[2] not in logged
