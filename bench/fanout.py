@@ -94,7 +94,6 @@ def host(name: str, url: str, roles: list[str], ready: "multiprocessing.synchron
         bus = await Bus(url, name).connect()
         await bus.serve(name, [Endpoint(r, str(AgentAsk(r)), Ask, works, concurrency=1024) for r in roles], "", {})
         keep_for_good()
-        keep_for_good()
         ready.set()
         await bus.closed.wait()
 
