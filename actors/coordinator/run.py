@@ -42,6 +42,9 @@ MARGIN = 0.03
 MOST_MARGIN_S = 10.0
 SLOW = 3.0
 """Once enough have answered, the rest have this many times the median of what those took."""
+PATIENT = 10.0
+"""The same where each has a part of its own: whoever waits for the embedded model, which answers four at a time, is
+slow and no less wanted."""
 LEAST_WAIT_S = 0.25
 RECOVERED_WAIT_S = 5.0
 """How long a later owner waits for more than it found."""

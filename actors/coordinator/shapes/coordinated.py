@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from actors.coordinator import prompts
 from actors.coordinator.bounds import ROUNDS
 from actors.coordinator.remarks import MOST_KEPT, Review, choice_of, review_of
-from actors.coordinator.run import Asking, Run
+from actors.coordinator.run import PATIENT, Asking, Run
 from actors.coordinator.seats import Seat
 from actors.coordinator.shapes.parallel import agree
 from actors.coordinator.shapes.part import (
@@ -59,6 +59,7 @@ async def coordinated(run: Run, part: Part) -> Outcome:
             for seat in part.seats
         ],
         enough=max(2, len(part.seats) - 1),
+        patience=PATIENT,
         substitutes=part.spare,
     )
     usable = sound(drafts)

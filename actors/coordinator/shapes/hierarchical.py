@@ -8,7 +8,7 @@ from actors.coordinator import prompts
 from actors.coordinator.bounds import DEPTH, ROUNDS
 from actors.coordinator.classifier import classify_text
 from actors.coordinator.graph import MOST_PARTS, Graph, GraphPart, by_rule, graph_of
-from actors.coordinator.run import Asking, Run, together
+from actors.coordinator.run import PATIENT, Asking, Run, together
 from actors.coordinator.seats import Seat, seats_of
 from actors.coordinator.shapes.coordinated import coordinated
 from actors.coordinator.shapes.parallel import parallel
@@ -205,7 +205,8 @@ async def _optimise(
     by_step = {asking.step: each for asking, each in seated}
     asked = [asking for asking, _ in seated]
     found = 0
-    for said in await run.ask(part.step("optimisation"), asked, enough=max(1, len(asked) - max(1, len(asked) // 20))):
+    enough = max(1, len(asked) - max(1, len(asked) // 20))
+    for said in await run.ask(part.step("optimisation"), asked, enough=enough, patience=PATIENT):
         if not said.marks:
             by_step[said.step].remarks.extend(said.remarks[:3])
             found += len(said.remarks)
