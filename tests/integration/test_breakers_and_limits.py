@@ -79,7 +79,7 @@ async def test_a_service_that_keeps_failing_is_left_alone_and_used_again_when_it
     assert "HTTP 500" in figures["breaker_reason"]
     assert figures["retry_after_s"] is None or 0 < figures["retry_after_s"] <= FIRST_REST_S  # None: the other gateway
     assert figures["errors"] == figures["calls"] >= 5
-    until(lambda: said_by_command(provided, "frail")["breaker"] in LEFT_ALONE, 30, "what the command says of it")
+    until(lambda: said_by_command(provided, "frail")["breaker"] in LEFT_ALONE, 120, "what the command says of it")
     # And it is used again once it answers: one call tries it, and the breaker closes
     provided.openai.behaviour = Behaviour()
     until(
@@ -120,7 +120,7 @@ def test_an_open_breaker_fails_at_once_with_the_reason_and_asks_nobody(
         row = next(line for line in provided.live.cli("services").stdout.splitlines() if line.startswith("denied "))
         return "left alone" in row or "being tried again" in row
 
-    until(in_table, 30, "what its gateway says of it")
+    until(in_table, 120, "what its gateway says of it")
 
 
 def test_other_services_of_the_same_provider_go_on(provided: Providers) -> None:
