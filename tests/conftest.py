@@ -28,7 +28,7 @@ for name in ("COLUMNS", "LINES"):  # of the terminal in which the tests happen t
 settings.register_profile("devskyy", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("devskyy")
 
-PLATFORMS = ("platform", "simulated", "gateways")
+PLATFORMS = ("platform", "gateways", "simulated")
 """The fixtures that are one, in the order in which their tests run. A start takes 30 s of CPU, and a platform that only
 waits takes a fifth of a core: so each is started once, and goes when no test needs it any more."""
 
@@ -112,6 +112,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return min(used), max(used), item.get_closest_marker("last") is not None
 
     items.sort(key=place)
+    if not config.getoption("--rounds"):
+        left_out = [item for item in items if item.get_closest_marker("soak")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -151,7 +155,7 @@ def together(file: str) -> str:
     if not file.startswith(("tests/integration/", "tests/chaos/")):
         return file
     text = (Path(__file__).parent.parent / file).read_text()
-    return "gateways" if re.search(r"\b(gateways|provided): ", text) else "platform and simulated"
+    return "simulated" if re.search(r"\b(simulated|sim: OpenAISimulator)\b", text) else "platform and gateways"
 
 
 @pytest.hookimpl(wrapper=True)

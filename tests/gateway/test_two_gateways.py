@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from actors.gateway.scopes import nano
 from bus.client import Bus
 from bus.journal import Entry, Journal
@@ -23,7 +25,8 @@ from tests.gateway.questions import ask
 
 CALLS = 2000
 LIMIT = 100 * nano(CALL_USD)
-DONE_S = 120.0
+DONE_S = 300.0
+"""Ten seconds, where nobody else wants the cores."""
 
 
 class Process:
@@ -73,6 +76,7 @@ def _questions(n: int) -> Iterator[Complete]:
         yield ask(task_id="rich", step=f"s{n}", messages=other, max_cost_usd=1.0, timeout_s=DONE_S)
 
 
+@pytest.mark.timeout(3 * DONE_S)
 async def test_two_thousand_calls_and_money_for_a_hundred_and_a_gateway_that_is_killed(
     broker: Broker, bus: Bus, tmp_path: Path
 ) -> None:

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
+from tests.integration.providers import Providers
 from tests.live import LivePlatform
-from tests.simulators.openai import OpenAISimulator
 
 pytestmark = [pytest.mark.platform, pytest.mark.timeout(240)]
 
@@ -29,11 +29,11 @@ def before(platform: LivePlatform) -> set[Identity]:
 
 
 def test_platforms_come_and_go_without_touching_each_other(
-    platform: LivePlatform, before: set[Identity], simulated: tuple[LivePlatform, OpenAISimulator]
+    platform: LivePlatform, before: set[Identity], gateways: Providers
 ) -> None:
     """The last test of the first platform, with which the next one starts: see `tests.conftest.PLATFORMS`."""
     # Given a platform that runs; when another has come
-    first, (second, _) = platform, simulated
+    first, second = platform, gateways.live
     # Then the first is as it was, and each is by itself
     assert len(before) > 10
     assert identities(first) == before
