@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import structlog
 
 from bus import logs, streams
-from bus.client import Bus, Endpoint
+from bus.client import Bus
+from bus.desk import Endpoint
 from schemas.errors import DevSkyyError
 from schemas.settings import Settings
 

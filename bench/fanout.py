@@ -33,14 +33,16 @@ from rich.table import Table
 
 from actors.base import keep_for_good
 from actors.catalogue import Catalogue, load
+from actors.coordinator.asking import Asking
 from actors.coordinator.assessor import Assessor
 from actors.coordinator.bounds import Bounds
-from actors.coordinator.run import Asking, Run
+from actors.coordinator.run import Run
 from actors.coordinator.seats import seats_of
 from actors.coordinator.story import Story
 from bench.peers import environment
 from bus import streams
-from bus.client import Bus, Endpoint
+from bus.client import Bus
+from bus.desk import Endpoint
 from bus.subjects import AgentAsk
 from bus.tasklog import OwnedTask, TaskLog
 from schemas.agent import Answer, Ask

@@ -6,7 +6,6 @@ import itertools
 import json
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -23,6 +22,8 @@ from pydantic import BaseModel
 from bus import trace
 from bus.blobs import H_REF, REQUESTS, TRAVEL_LIMIT, Blobs
 from bus.codec import CONTENT_TYPE, decode, encode
+from bus.desk import HEARTBEAT_S, Beating, Desk, Endpoint, InFlight, Load
+from bus.replies import H_STATUS, SILENCE_S, WORKING, Ack, Reply
 from bus.subjects import Abort, AlertSubject, DeadLetterSubject
 from schemas.errors import (
     BusUnavailable,
@@ -40,150 +41,12 @@ from schemas.problem import Problem
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
-HEARTBEAT_S = 1.5
-"""How often whoever works on a request says so."""
-SILENCE_S = 4.0
-"""After this long without a word the responder is taken for dead."""
-
 INBOX_PREFIX = "_INBOX_platform"
 
-H_REQUEST, H_WORK, H_STATUS = "Devskyy-Request", "Devskyy-Work", "Devskyy-Status"
+H_REQUEST, H_WORK = "Devskyy-Request", "Devskyy-Work"
 H_ERROR, H_ERROR_CODE = "Nats-Service-Error", "Nats-Service-Error-Code"
-WORKING = "working"
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """One subject that a service answers."""
-
-    name: str
-    subject: str
-    request: type[BaseModel]
-    handler: Callable[[Any], Awaitable[BaseModel]]
-    concurrency: int = 256
-    """Requests worked on at once; as many again may wait, the rest are refused as busy."""
-
-
-@dataclass
-class Load:
-    """What an endpoint does now and has done; shown by `$SRV.STATS` under `data`."""
-
-    in_flight: int = 0
-    answered: int = 0
-    errors: int = 0
-
-
-@dataclass(frozen=True)
-class _Desk:
-    """Where requests to one endpoint are worked on."""
-
-    endpoint: Endpoint
-    room: asyncio.Semaphore
-    load: Load
-
-    def answers(self, subject: str) -> bool:
-        ours, theirs = self.endpoint.subject.split("."), subject.split(".")
-        return len(ours) == len(theirs) and all(our in ("*", their) for our, their in zip(ours, theirs, strict=True))
-
-
-@dataclass
-class _InFlight:
-    """Requests being worked on here, by request id and by the work that they belong to."""
-
-    tasks: dict[str, set[asyncio.Task[Any]]] = field(default_factory=dict)
-
-    def add(self, keys: list[str], task: asyncio.Task[Any]) -> None:
-        for key in keys:
-            self.tasks.setdefault(key, set()).add(task)
-
-    def remove(self, keys: list[str], task: asyncio.Task[Any]) -> None:
-        for key in keys:
-            group = self.tasks.get(key, set())
-            group.discard(task)
-            if not group:
-                self.tasks.pop(key, None)
-
-    def abort(self, key: str) -> int:
-        group = list(self.tasks.get(key, ()))
-        for task in group:
-            task.cancel()
-        return len(group)
-
-
-class _Beating:
-    """Heartbeats once a request has taken a while. Most never do, so it begins with a timer, cheaper than a task."""
-
-    __slots__ = ("_task", "_timer")
-
-    def __init__(self, beat: Callable[[str], Coroutine[None, None, None]], reply: str) -> None:
-        self._task: asyncio.Task[None] | None = None
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(HEARTBEAT_S, self._begin, loop, beat, reply) if reply else None
-
-    def _begin(
-        self, loop: asyncio.AbstractEventLoop, beat: Callable[[str], Coroutine[None, None, None]], reply: str
-    ) -> None:
-        self._task = loop.create_task(beat(reply))
-
-    def cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-
-
-class _Reply:
-    """The answer to one request: None once its time is over, or its responder has been silent for too long.
-
-    One timer looks from time to time; moving it with each heartbeat, or `asyncio.wait` with a timeout, costs more.
-    """
-
-    __slots__ = ("_heard_at", "_loop", "_timer", "answer", "deadline")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
-        self.answer: asyncio.Future[Msg | None] = loop.create_future()
-        self._loop, self._heard_at = loop, loop.time()
-        self.deadline = self._heard_at + timeout_s
-        self._timer = loop.call_later(min(timeout_s, SILENCE_S), self._look)
-
-    def _look(self) -> None:
-        left_s = min(self.deadline, self._heard_at + SILENCE_S) - self._loop.time()
-        if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._look)
-        elif not self.answer.done():
-            self.answer.set_result(None)
-
-    def put_nowait(self, msg: Msg) -> None:
-        if (msg.headers or {}).get(H_STATUS) == WORKING:
-            self._heard_at = self._loop.time()
-        elif not self.answer.done():
-            self.answer.set_result(msg)
-
-    def close(self) -> None:
-        self._timer.cancel()
-
-
-class _Ack:
-    """JetStream's word on one message: a TimeoutError once its time is over."""
-
-    __slots__ = ("_timer", "answer")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, timeout_s: float) -> None:
-        self.answer: asyncio.Future[Msg] = loop.create_future()
-        self._timer = loop.call_later(timeout_s, self._expire)
-
-    def _expire(self) -> None:
-        if not self.answer.done():
-            self.answer.set_exception(TimeoutError())
-
-    def put_nowait(self, msg: Msg) -> None:
-        if not self.answer.done():
-            self.answer.set_result(msg)
-
-    def close(self) -> None:
-        self._timer.cancel()
 
 
 class Bus:
@@ -193,13 +56,13 @@ class Bus:
         self._url, self.name = url, name
         self._nc = Client()
         self._js: JetStreamContext | None = None
-        self._replies: dict[str, asyncio.Queue[Msg] | _Reply | _Ack] = {}
+        self._replies: dict[str, asyncio.Queue[Msg] | Reply | Ack] = {}
         self._reply_prefix = ""
         self._id_prefix, self._ids = secrets.token_hex(8), itertools.count()
-        self._in_flight = _InFlight()
+        self._in_flight = InFlight()
         self._running: set[asyncio.Task[Any]] = set()
         self._services: list[Service] = []
-        self._desks: list[_Desk] = []
+        self._desks: list[Desk] = []
         self._beside: list[Bus] = []
         self._when_reconnected: list[Callable[[], Coroutine[None, None, None]]] = []
         self._draining = False
@@ -339,7 +202,7 @@ class Bus:
             if (desk := other._desk_of(str(subject))) is not None:
                 return await other._hand(desk, message, reply, timeout_s, work)
         request_id = self._new_id()
-        awaited = self._replies[request_id] = _Reply(asyncio.get_running_loop(), timeout_s)
+        awaited = self._replies[request_id] = Reply(asyncio.get_running_loop(), timeout_s)
         headers = {"Content-Type": CONTENT_TYPE, H_REQUEST: request_id}
         if work is not None:
             headers[H_WORK] = work
@@ -388,7 +251,7 @@ class Bus:
         allowed_s = max(0.0, (deadline - began).total_seconds())
         raise DeadlineExceeded(f"a request to {subject}", round(allowed_s, 3))
 
-    async def _answer(self, subject: str, awaited: _Reply, timeout_s: float) -> Msg:
+    async def _answer(self, subject: str, awaited: Reply, timeout_s: float) -> Msg:
         msg = await awaited.answer
         if msg is None:
             if awaited.deadline <= asyncio.get_running_loop().time():
@@ -479,7 +342,7 @@ class Bus:
             nats.errors.Error, TimeoutError: it was not acknowledged; whether it was written is unknown.
         """
         request_id = self._new_id()
-        ack = self._replies[request_id] = _Ack(asyncio.get_running_loop(), timeout_s)
+        ack = self._replies[request_id] = Ack(asyncio.get_running_loop(), timeout_s)
         try:
             await self._nc.publish(str(subject), body, reply=self._reply_prefix + request_id, headers=headers)
             msg = await ack.answer
@@ -549,10 +412,10 @@ class Bus:
         service = Service(self._nc, config)
         await service.start()
         for endpoint in endpoints:
-            desk = _Desk(endpoint, asyncio.Semaphore(endpoint.concurrency), loads[endpoint.name])
+            desk = Desk(endpoint, asyncio.Semaphore(endpoint.concurrency), loads[endpoint.name])
 
             # nats-py awaits one callback after another, so each request becomes a task of its own at once.
-            async def on_request(request: Any, desk: _Desk = desk) -> None:
+            async def on_request(request: Any, desk: Desk = desk) -> None:
                 headers = request._msg.headers or {}
                 keys = [headers[h] for h in (H_REQUEST, H_WORK) if h in headers]
                 self._start(self._handle(request._msg, desk), desk, keys)
@@ -562,7 +425,7 @@ class Bus:
         self._services.append(service)
         await self.settle()
 
-    def _start(self, work: Coroutine[None, None, T], desk: _Desk, keys: list[str]) -> asyncio.Task[T]:
+    def _start(self, work: Coroutine[None, None, T], desk: Desk, keys: list[str]) -> asyncio.Task[T]:
         task: asyncio.Task[Any] = asyncio.create_task(work, name=desk.endpoint.subject)
         self._running.add(task)
         self._in_flight.add(keys, task)
@@ -574,8 +437,8 @@ class Bus:
         task.add_done_callback(done)
         return task
 
-    async def _handle(self, msg: Msg, desk: _Desk) -> None:
-        beating = _Beating(self._beat, msg.reply)
+    async def _handle(self, msg: Msg, desk: Desk) -> None:
+        beating = Beating(self._beat, msg.reply)
         try:
             answer = await self._work(desk, msg)
             if isinstance(answer, Problem):
@@ -585,7 +448,7 @@ class Bus:
         finally:
             beating.cancel()
 
-    async def _work(self, desk: _Desk, asked: Msg | BaseModel) -> BaseModel:
+    async def _work(self, desk: Desk, asked: Msg | BaseModel) -> BaseModel:
         """The answer, or the problem."""
         endpoint, load = desk.endpoint, desk.load
         trace.start((asked.headers or {}).get(trace.HEADER) if isinstance(asked, Msg) else trace.current())
@@ -613,10 +476,10 @@ class Bus:
         load.errors += 1
         return problem
 
-    def _desk_of(self, subject: str) -> _Desk | None:
+    def _desk_of(self, subject: str) -> Desk | None:
         return next((desk for desk in self._desks if desk.answers(subject)), None)
 
-    async def _hand(self, desk: _Desk, message: BaseModel, reply: type[M], timeout_s: float, work: str | None) -> M:
+    async def _hand(self, desk: Desk, message: BaseModel, reply: type[M], timeout_s: float, work: str | None) -> M:
         """Answer somebody in this process, by the same rules as over the wire. It raises as `request` does."""
         asked = (
             message if isinstance(message, desk.endpoint.request) else decode(encode(message), desk.endpoint.request)

@@ -3,7 +3,8 @@
 from actors.agents.agent import ModelAgent
 from actors.base import Actor
 from actors.catalogue import Catalogue, load
-from bus.client import Bus, Endpoint
+from bus.client import Bus
+from bus.desk import Endpoint
 from bus.subjects import AgentAsk, ModelsComplete
 from schemas.agent import Ask
 from schemas.completion import Complete, Completion

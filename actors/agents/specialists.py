@@ -13,7 +13,7 @@ from actors.base import Actor
 from actors.catalogue import Catalogue, load, unavailable_because
 from actors.catalogue.availability import EMBEDDED
 from actors.catalogue.endpoints import provider_of
-from bus.client import Endpoint
+from bus.desk import Endpoint
 from schemas.agent import AgentSpec
 
 EMBEDDED_TOKENS = 120

@@ -14,9 +14,9 @@ from actors.coordinator.life import Lives
 from actors.quality import judges
 from actors.selection import LatestFigures, Selector
 from bus import trace
-from bus.client import Endpoint
 from bus.codec import decode
 from bus.consumer import Puller
+from bus.desk import Endpoint
 from bus.journal import Journal
 from bus.recordings import Recordings
 from bus.streams import COORDINATORS

@@ -63,7 +63,10 @@ async def conduct(run: Run, whole: Part, team: Team, tier: Tier, bench: Bench, *
     while not fixed and not _met(quality, wanted) and tier != TIERS[-1]:
         dearer = TIERS[TIERS.index(tier) + 1]
         up = f"step up to {dearer}"
-        if f"escalated-{dearer}" not in run.story.decisions and (because := run.why_not(up, f"{dearer}-")) is not None:
+        if (
+            f"escalated-{dearer}" not in run.story.decisions
+            and (because := run.thrift.why_not(up, f"{dearer}-")) is not None
+        ):
             await left_out(run, whole, up, because)
             break
         await run.decide(
@@ -143,7 +146,9 @@ async def _refined(
         remarks = prompts.findings(quality)
         if _met(quality, wanted) or not remarks:
             break
-        if (because := run.why_not(part.step(f"refinement {number}"), part.step(f"refine-{number}"))) is not None:
+        if (
+            because := run.thrift.why_not(part.step(f"refinement {number}"), part.step(f"refine-{number}"))
+        ) is not None:
             await left_out(run, part, f"refinement {number}", because)
             break
         said = await _improvement(run, part, outcome, remarks, number)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from actors.agents.agent import conversation, question
+from actors.coordinator.terms import terms_of
 from schemas.agent import Answer, Ask
 from schemas.completion import DEFAULT_MAX_TOKENS, Complete, Completion
 from schemas.event import Accepted
@@ -40,8 +41,7 @@ async def direct(work: Work, ask: Asks, complete: Completes) -> Answer:
     if request.service is not None:
         return await _service(work, request.service, complete)
     step = Ask(
-        tenant=work.accepted.tenant,
-        task_id=work.accepted.task_id,
+        **terms_of(work.accepted),
         step=STEP,
         prompt=request.prompt,
         services=work.services,
@@ -51,12 +51,6 @@ async def direct(work: Work, ask: Asks, complete: Completes) -> Answer:
         max_tokens=request.max_tokens,
         json_schema=request.json_schema,
         stream=request.stream,
-        key=work.accepted.key,
-        key_budget=work.accepted.key_budget,
-        max_cost_usd=request.max_cost_usd,
-        max_total_tokens=request.max_total_tokens,
-        cache_s=request.cache_s,
-        replay=request.replay,
         deadline_at=work.accepted.deadline_at,
     )
     return await ask(step, work.team[0])
@@ -66,8 +60,7 @@ async def _service(work: Work, service: str, complete: Completes) -> Answer:
     request = work.request
     completion = await complete(
         Complete(
-            tenant=work.accepted.tenant,
-            task_id=work.accepted.task_id,
+            **terms_of(work.accepted),
             step=STEP,
             agent=work.team[0],
             services=(service,),
@@ -76,12 +69,6 @@ async def _service(work: Work, service: str, complete: Completes) -> Answer:
             max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
             json_schema=request.json_schema,
             stream=request.stream,
-            key=work.accepted.key,
-            key_budget=work.accepted.key_budget,
-            max_cost_usd=request.max_cost_usd,
-            max_total_tokens=request.max_total_tokens,
-            cache_s=request.cache_s,
-            replay=request.replay,
             deadline_at=work.accepted.deadline_at,
         )
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from actors.coordinator.run import Run
 from actors.coordinator.shapes.part import Outcome, Part
 from actors.coordinator.story import Dispatch
+from actors.coordinator.terms import terms_of
 from actors.quality import combine
 from actors.quality.rubric import Circumstances, Completes, ModelJudge
 from schemas.errors import DevSkyyError, Fenced, StorageFull
@@ -38,7 +39,7 @@ class Bench:
         step = part.step(f"judge-{outcome.step}")[:128]
         said = run.story.contributions.get(step)
         if said is None:
-            if not services or run.why_not(step, step) is not None:
+            if not services or run.thrift.why_not(step, step) is not None:
                 return checked
             said = await self._ask(run, part, outcome, checked, step, services)
         if not said.usable:
@@ -48,22 +49,11 @@ class Bench:
     async def _ask(
         self, run: Run, part: Part, outcome: Outcome, checked: Quality, step: str, services: tuple[str, ...]
     ) -> Contribution:
-        request, accepted = run.request, run.accepted
         plan = Step(step=step, agent=JUDGE, kind="judgement", about=(outcome.step,), part=part.name)
         if step not in run.story.dispatched:
             await run.story.tell(Dispatch(part.step("judgement"), (plan,)))
         circumstances = Circumstances(
-            tenant=accepted.tenant,
-            task_id=accepted.task_id,
-            step=step,
-            services=services,
-            deadline_at=run.deadline_at,
-            key=accepted.key,
-            key_budget=accepted.key_budget,
-            max_cost_usd=request.max_cost_usd,
-            max_total_tokens=request.max_total_tokens,
-            cache_s=request.cache_s,
-            replay=request.replay,
+            **terms_of(run.accepted), step=step, services=services, deadline_at=run.deadline_at
         )
         judge = ModelJudge(self._complete, circumstances)
         texts = [item.text_content() for item in part.inputs if item.kind != "image"]

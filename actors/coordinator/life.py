@@ -15,9 +15,9 @@ from actors.coordinator.assessor import Assessor
 from actors.coordinator.bounds import Bounds, most_calls
 from actors.coordinator.conduct import Result, conduct
 from actors.coordinator.direct import Asks, Completes, Work, direct
+from actors.coordinator.ending import Answered, ending
 from actors.coordinator.judgement import Bench, Judges, nobody
 from actors.coordinator.plan import Plan, Planner
-from actors.coordinator.receipts import receipt, team_receipt
 from actors.coordinator.run import Hosts, Run
 from actors.coordinator.story import Story
 from actors.selection import Selector
@@ -34,22 +34,15 @@ from schemas.errors import (
     Unavailable,
 )
 from schemas.event import (
-    TERMINAL,
     Accepted,
-    CancelledEvent,
     Claimed,
     Command,
-    Completed,
     Dispatched,
-    Failed,
-    TaskEvent,
 )
 from schemas.message import now
-from schemas.problem import Problem
-from schemas.projection import project
 from schemas.quality import Quality, unmeasured
 from schemas.receipt import Call
-from schemas.task import SHAPE_OF, TaskRequest, Tier
+from schemas.task import SHAPE_OF, TaskRequest
 
 log = structlog.get_logger()
 
@@ -69,18 +62,6 @@ R = TypeVar("R")
 
 class Calls(Protocol):
     async def spending_of(self, tenant: str, task_id: str) -> Spending: ...
-
-
-@dataclass(frozen=True)
-class Answered:
-    """What a task's work came to."""
-
-    text: str | None
-    finish_reason: str | None
-    quality: Quality
-    tier: Tier
-    story: Story | None = None
-    """Of a team."""
 
 
 @dataclass
@@ -399,42 +380,10 @@ class Lives:
         calls: tuple[Call, ...],
         answered: Answered | None,
     ) -> None:
-        fields: dict[str, Any] = owned.next_fields
-        before = project(owned.events)
-        wall_ms = round((fields["at"] - before.created_at).total_seconds() * 1000, 3)
-        status = "completed" if error is None else "cancelled" if error.code == Cancelled.code else "failed"
-        request = owned.accepted.request
-        if answered is not None and answered.story is not None:
-            told = answered.story.contributions.values()
-            paid = team_receipt(self._catalogue, request, calls, wall_ms, answered.text or "", told)
-        else:
-            paid = receipt(self._catalogue, request, calls, wall_ms, answered=answered is not None)
-        update: dict[str, Any] = {
-            "status": status,
-            "finished_at": fields["at"],
-            "receipt": paid,
-            "error": Problem.of(error) if error is not None else None,
-        }
-        if answered is not None:
-            update |= {
-                "answer": answered.text,
-                "finish_reason": answered.finish_reason,
-                "quality": answered.quality,
-                "tier": answered.tier,
-                "shape": SHAPE_OF[answered.tier],
-            }
-        task = before.model_copy(update=update)
-        event: TaskEvent
-        match status:
-            case "completed":
-                event = Completed(**fields, epoch=epoch, task=task)
-            case "cancelled":
-                event = CancelledEvent(**fields, epoch=epoch, task=task)
-            case _:
-                event = Failed(**fields, epoch=epoch, task=task)
-        assert event.event in TERMINAL
+        event = ending(self._catalogue, owned.events, owned.next_fields, epoch, error, calls, answered)
         await owned.append(event)
-        log.debug("task ended", task_id=task.task_id, status=status, wall_ms=wall_ms)
+        task = event.task
+        log.debug("task ended", task_id=task.task_id, status=task.status, error=error and error.code)
 
     async def _quality(self, request: TaskRequest, text: str | None) -> Quality:
         """How good one agent's answer is. A service that was named is passed through, and not judged."""

@@ -4,33 +4,34 @@ import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from actors.catalogue import Catalogue
+from actors.coordinator.asking import Asking, NotAsked, TooSlow, worth_another
 from actors.coordinator.assessor import Assessor
 from actors.coordinator.bounds import Bounds
 from actors.coordinator.remarks import said_of
 from actors.coordinator.seats import Seat
 from actors.coordinator.story import Dispatch, Story
+from actors.coordinator.terms import terms_of
+from actors.coordinator.thrift import Thrift
 from actors.quality.steering import steering
 from schemas.agent import Answer, Ask
 from schemas.errors import (
     BudgetExceeded,
     Cancelled,
-    DeadlineExceeded,
     DevSkyyError,
     Fenced,
     StorageFull,
     Unavailable,
 )
 from schemas.event import Accepted
-from schemas.message import now
 from schemas.problem import Problem
 from schemas.quality import Quality
-from schemas.task import Input, Turn
-from schemas.team import Change, Contribution, Decision, Priority, Step, StepKind
+from schemas.task import Input
+from schemas.team import Change, Contribution, Decision
 
 Asks = Callable[[Ask, str], Awaitable[Answer]]
 """Ask the agent of that name."""
@@ -50,57 +51,10 @@ RECOVERED_WAIT_S = 5.0
 """How long a later owner waits for more than it found."""
 HOSTS_S = 60.0
 """How long the hosts of specialists may take to start."""
+LONG_TEXT = 10_000
+"""Characters that take some ms to search; a longer text is searched beside the loop."""
 MOST_STEPS = 2_000
 """Of one event, some 100 bytes each: a larger one could not be read by clients from outside."""
-LATE = 0.15
-"""With less than this of its time left, a task leaves out what is not needed for an answer."""
-SCARCE = 0.7
-"""Of its money spent, a task leaves out what is not needed for an answer."""
-
-
-class TooSlow(DevSkyyError):
-    """Others had answered long before."""
-
-    code = "too_slow"
-    title = "The team went on without it"
-    http_status = 504
-
-
-class NotAsked(DevSkyyError):
-    """A bound of the task stood before this step."""
-
-    code = "not_asked"
-    title = "A bound of the task was met"
-    http_status = 422
-
-
-@dataclass(frozen=True)
-class Asking:
-    """A step with all that is said to whoever does it."""
-
-    seat: Seat
-    kind: StepKind
-    step: str
-    prompt: str
-    part: str = ""
-    about: tuple[str, ...] = ()
-    to: tuple[str, ...] = ()
-    priority: Priority = 2
-    inputs: tuple[Input, ...] = ()
-    history: tuple[Turn, ...] = ()
-    json_schema: dict[str, Any] | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    aim: str | None = None
-    """What its quality is measured against; None: it is not measured."""
-    sources: tuple[Input, ...] = ()
-    """What came with that, whether or not the step was shown it: a quotation is looked up there."""
-    reviewed: tuple[str, ...] | None = None
-    """Whose answers its remarks may be about; empty: of one alone; None: it is no review."""
-
-    @property
-    def plan(self) -> Step:
-        return Step(step=self.step, agent=self.seat.name, kind=self.kind, about=self.about, part=self.part)
 
 
 class Run:
@@ -124,9 +78,9 @@ class Run:
         self.accepted, self.request, self.catalogue = accepted, accepted.request, catalogue
         self.story, self.assessor, self.bounds = story, assessor, bounds
         self._ask, self._hosts, self._services = ask, hosts, services
-        self._whole_s = (accepted.deadline_at - accepted.at).total_seconds()
-        margin_s = min(MOST_MARGIN_S, MARGIN * self._whole_s)
+        margin_s = min(MOST_MARGIN_S, MARGIN * (accepted.deadline_at - accepted.at).total_seconds())
         self.deadline_at: datetime = accepted.deadline_at - timedelta(seconds=margin_s)
+        self.thrift = Thrift(accepted, story, bounds, self.deadline_at)
         self._taken: dict[str, tuple[str | None, bool]] = {}
         """Of each step which earlier one did the same, and whether the bound was met before it."""
         self.qualities: dict[str, Quality] = {}
@@ -166,7 +120,7 @@ class Run:
         spare = [seat for seat in substitutes if seat.name not in {a.seat.name for a in askings}]
         lacking = (enough or len(found)) - sum(each.usable for each in found)
         for place, (asking, contribution) in enumerate(zip(askings, found, strict=True)):
-            if spare and lacking > 0 and _worth_another(contribution):
+            if spare and lacking > 0 and worth_another(contribution):
                 seat = spare.pop(0)
                 found[place] = await self._instead(phase, asking, contribution, seat)
                 lacking -= found[place].usable
@@ -255,7 +209,7 @@ class Run:
             return await self._told(self._failed(asking, Problem.of(NotAsked(why))))
         if earlier is not None and (same := self.story.contributions.get(earlier)) is not None:
             # The same question to the same agent: its answer is there, and nobody is asked or paid again.
-            return await self._told(same.model_copy(update={**_place(asking), "calls": ()}))
+            return await self._told(same.model_copy(update={**asking.place, "calls": ()}))
         try:
             answer = await self._ask(self._asked(asking), asking.seat.agent)
         except (Fenced, StorageFull):
@@ -270,8 +224,7 @@ class Run:
     def _asked(self, asking: Asking) -> Ask:
         request = self.request
         return Ask(
-            tenant=self.accepted.tenant,
-            task_id=self.accepted.task_id,
+            **terms_of(self.accepted),
             step=asking.step,
             seat=asking.seat.name if asking.seat.name != asking.seat.agent else None,
             prompt=asking.prompt,
@@ -281,12 +234,8 @@ class Run:
             temperature=request.temperature if asking.temperature is None else asking.temperature,
             max_tokens=asking.max_tokens,
             json_schema=asking.json_schema,
-            key=self.accepted.key,
-            key_budget=self.accepted.key_budget,
-            max_cost_usd=request.max_cost_usd,
-            max_total_tokens=request.max_total_tokens,
-            cache_s=request.cache_s,
-            replay=request.replay,
+            # Whoever follows the text sees each writer's, told apart by step; what is JSON between agents is no text.
+            stream=request.stream and asking.aim is not None,
             deadline_at=self.deadline_at,
         )
 
@@ -296,9 +245,13 @@ class Run:
             measured = await self.measure(asking.aim, answer.text, asking.sources, asking.json_schema)
             self.qualities[asking.step] = measured
             quality = measured.overall
-        marks = () if answer.text is None else steering(answer.text, self.request.prompt)
+        text = answer.text or ""
+        if len(text) > LONG_TEXT:
+            marks = await asyncio.to_thread(steering, text, self.request.prompt)
+        else:
+            marks = steering(text, self.request.prompt)
         return Contribution(
-            **_place(asking),
+            **asking.place,
             text=answer.text,
             finish_reason=answer.finish_reason,
             quality=quality,
@@ -310,13 +263,12 @@ class Run:
 
     @staticmethod
     def _failed(asking: Asking, problem: Problem) -> Contribution:
-        return Contribution(**_place(asking), problem=problem)
+        return Contribution(**asking.place, problem=problem)
 
     async def host(self, seats: int) -> str | None:
         """See that specialists can be asked; or why they cannot."""
-        left_s = (self.deadline_at - now()).total_seconds() - LATE * self._whole_s
         try:
-            async with asyncio.timeout(max(0.0, min(HOSTS_S, left_s))):
+            async with asyncio.timeout(max(0.0, min(HOSTS_S, self.thrift.left_s))):
                 await self._hosts(seats)
         except TimeoutError:
             return "their hosts did not start in time"
@@ -358,73 +310,6 @@ class Run:
     ) -> Quality:
         texts = [part.text_content() for part in inputs if part.kind != "image"]
         return await self.assessor.measure(prompt, texts, text, json_schema)
-
-    def spent_usd(self) -> float:
-        """What the steps cost so far, as far as it is known."""
-        return sum(call.cost_usd or 0.0 for each in self.story.contributions.values() for call in each.calls)
-
-    def spent_tokens(self) -> int:
-        calls = [call for each in self.story.contributions.values() for call in each.calls]
-        return sum((call.prompt_tokens or 0) + (call.completion_tokens or 0) for call in calls)
-
-    def scarce(self) -> str | None:
-        """Why the task should leave out what an answer does not need; None: there is enough of everything."""
-        request = self.request
-        if refused := self.refusal():
-            return refused
-        if request.max_cost_usd is not None and self.spent_usd() > SCARCE * request.max_cost_usd:
-            return f"${self.spent_usd():.6f} of ${request.max_cost_usd:g} are spent"
-        if request.max_total_tokens is not None and self.spent_tokens() > SCARCE * request.max_total_tokens:
-            return f"{self.spent_tokens():,} of {request.max_total_tokens:,} tokens are spent"
-        if self.late():
-            return "the task's time is nearly over"
-        if self.bounds.asked >= SCARCE * self.bounds.calls:
-            return f"{self.bounds.asked} of the {self.bounds.calls} steps that the task may ask for are used"
-        return None
-
-    def why_not(self, phase: str, begins: str) -> str | None:
-        """Why a phase is to be left out; what was decided of it, or begun, stays so for a later owner.
-
-        Args:
-            phase: as `left_out` names it, with its part.
-            begins: how the names of its steps begin.
-        """
-        before = self.story.decisions.get(f"{phase}-left-out")
-        if before is not None:
-            return str(before.value.get("because", before.reasons[0]))
-        if any(step.startswith(begins) for step in self.story.dispatched):
-            return None
-        return self.scarce()
-
-    def late(self) -> bool:
-        return (self.deadline_at - now()).total_seconds() < LATE * self._whole_s
-
-    def refusal(self) -> str | None:
-        """What the budget said, where it refused a step."""
-        for each in self.story.contributions.values():
-            if each.problem is not None and each.problem.code == BudgetExceeded.code:
-                return f"the budget refused {each.step!r}"
-        return None
-
-
-def _place(asking: Asking) -> dict[str, Any]:
-    """What a contribution says of the step that it came of."""
-    return {
-        "step": asking.step,
-        "agent": asking.seat.name,
-        "kind": asking.kind,
-        "part": asking.part,
-        "to": asking.to,
-        "priority": asking.priority,
-    }
-
-
-def _worth_another(failed: Contribution) -> bool:
-    """Whether somebody else may do better: not where money, time or a bound stood in the way."""
-    if failed.usable:
-        return False
-    settled = (BudgetExceeded.code, DeadlineExceeded.code, NotAsked.code, TooSlow.code)
-    return failed.problem is None or failed.problem.code not in settled
 
 
 async def together(work: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:

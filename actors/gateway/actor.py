@@ -18,7 +18,7 @@ from actors.gateway.purse import Purse
 from actors.gateway.steadiness import Steadiness
 from actors.gateway.surroundings import Surroundings
 from bus.cache import Cache
-from bus.client import Endpoint
+from bus.desk import Endpoint
 from bus.journal import Journal
 from bus.purse import PurseStream
 from bus.recordings import Recordings

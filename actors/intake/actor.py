@@ -7,9 +7,9 @@ from nats.aio.msg import Msg
 
 from actors.base import Actor
 from actors.intake.replies import Replies, fingerprint
-from bus.client import Endpoint
 from bus.codec import decode, encode
 from bus.consumer import Puller
+from bus.desk import Endpoint
 from bus.streams import INTAKE
 from bus.subjects import Submit
 from bus.tasklog import TaskLog

@@ -5,7 +5,7 @@ import os
 
 from actors.base import Actor
 from actors.models.embedded import MODEL, PARALLEL, EmbeddedEmbeddings, EmbeddedModel
-from bus.client import Endpoint
+from bus.desk import Endpoint
 from bus.subjects import EmbeddedModel as Subject
 from schemas.completion import Embed, Embeddings, Generate, Generated
 

@@ -7,9 +7,9 @@ from nats.aio.msg import Msg
 
 from actors.base import Actor
 from actors.projector.projection import TaskProjection
-from bus.client import Endpoint
 from bus.codec import decode
 from bus.consumer import Puller
+from bus.desk import Endpoint
 from bus.journal import Entry
 from bus.streams import LEDGER, PROJECTOR
 from bus.subjects import CallJournal, TaskEvents

@@ -17,7 +17,8 @@ import structlog
 from actors.agents.hosting import Hosting
 from actors.hosts import RayHosts
 from bus import logs
-from bus.client import Bus, Endpoint
+from bus.client import Bus
+from bus.desk import Endpoint
 from bus.subjects import FleetScale
 from schemas.fleet import Scale
 from schemas.settings import Settings

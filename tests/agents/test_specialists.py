@@ -9,7 +9,8 @@ from datetime import timedelta
 import pytest
 
 from actors.catalogue import load
-from bus.client import Bus, Endpoint
+from bus.client import Bus
+from bus.desk import Endpoint
 from bus.subjects import AgentAsk, ModelsComplete
 from schemas.agent import Answer, Ask
 from schemas.completion import Complete, Completion

@@ -1,23 +1,21 @@
 """What is handed over inside a process follows the rules of what goes over the wire."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
 from bus import trace
-from bus.client import Bus, Endpoint
+from bus.client import Bus
+from bus.desk import Endpoint
 from bus.subjects import AgentAsk, ModelsComplete
 from schemas.errors import Cancelled, DeadlineExceeded, NoService, RemoteError
 from schemas.message import Message
 from tests.broker import Broker, until
+from tests.bus.responders import Handler, Hanging, Say, Serve, echo
 
 LONG_S = 30.0
 ASK = ModelsComplete("writing")
-
-
-class Say(Message):
-    text: str
 
 
 class Said(Message):
@@ -25,30 +23,6 @@ class Said(Message):
 
     text: str
     tone: str = "plain"
-
-
-Handler = Callable[[Say], Awaitable[Say]]
-Serve = Callable[..., Awaitable[Bus]]
-
-
-async def echo(message: Say) -> Say:
-    return message
-
-
-class Hanging:
-    """A handler that works until it is told to answer; it says when it starts and when it is cancelled."""
-
-    def __init__(self) -> None:
-        self.started, self.cancelled, self.go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    async def __call__(self, message: Say) -> Say:
-        self.started.set()
-        try:
-            await self.go_on.wait()
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
-        return message
 
 
 @pytest.fixture

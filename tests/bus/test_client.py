@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,8 +13,10 @@ import pytest
 from nats.aio.msg import Msg
 
 from bus import trace
-from bus.client import H_STATUS, WORKING, Bus, Endpoint
+from bus.client import Bus
 from bus.codec import decode, encode
+from bus.desk import Endpoint
+from bus.replies import H_STATUS, WORKING
 from bus.streams import ALERTS, DEAD
 from bus.subjects import AgentAsk, AlertSubject, DeadLetterSubject
 from schemas.errors import (
@@ -28,38 +30,11 @@ from schemas.errors import (
 from schemas.event import Alert, DeadLetter
 from schemas.message import Message, now
 from tests.broker import Broker, until
+from tests.bus.responders import Handler, Hanging, Say, Serve, echo
 
 ASK = AgentAsk("writing")
 LONG_S = 30.0
 """A time limit that a test reaches only when it fails."""
-
-
-class Say(Message):
-    text: str
-
-
-Handler = Callable[[Say], Awaitable[Say]]
-Serve = Callable[..., Awaitable[Bus]]
-
-
-async def echo(message: Say) -> Say:
-    return message
-
-
-class Hanging:
-    """A handler that works until it is told to answer; it says when it starts and when it is cancelled."""
-
-    def __init__(self) -> None:
-        self.started, self.cancelled, self.go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
-
-    async def __call__(self, message: Say) -> Say:
-        self.started.set()
-        try:
-            await self.go_on.wait()
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
-        return message
 
 
 @pytest.fixture
@@ -117,7 +92,8 @@ async def test_nobody_listens(bus: Bus) -> None:
 
 RESPONDER = """
 import asyncio, sys
-from bus.client import Bus, Endpoint
+from bus.client import Bus
+from bus.desk import Endpoint
 from schemas.message import Message
 
 class Say(Message):
@@ -146,6 +122,7 @@ async def _line(process: asyncio.subprocess.Process, wanted: str) -> None:
 
 
 async def test_a_killed_responder_is_noticed(broker: Broker, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bus.replies.SILENCE_S", 2.0)
     monkeypatch.setattr("bus.client.SILENCE_S", 2.0)
     # Given a process that works on a request
     process = await asyncio.create_subprocess_exec(
@@ -166,8 +143,10 @@ async def test_a_killed_responder_is_noticed(broker: Broker, bus: Bus, monkeypat
 
 
 async def test_slow_work_is_no_silence(bus: Bus, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bus.client.HEARTBEAT_S", 0.05)
-    monkeypatch.setattr("bus.client.SILENCE_S", 1.0)
+    for module in ("desk", "client"):
+        monkeypatch.setattr(f"bus.{module}.HEARTBEAT_S", 0.05)
+    for module in ("replies", "client"):
+        monkeypatch.setattr(f"bus.{module}.SILENCE_S", 1.0)
     handler = Hanging()
     other = await serve(handler)
     beats = asyncio.Semaphore(0)

@@ -475,6 +475,8 @@ async def test_pulling_goes_on_after_the_server_was_killed(
     await asyncio.to_thread(broker.start)
     await accept(tasks, "t2")
     await until(lambda: "t2" in seen.tasks, LONG_S)
+    await all_done(bus)
+    assert (seen.tasks[0], set(seen.tasks)) == ("t1", {"t1", "t2"})
 
 
 async def test_making_streams_and_consumers_again_changes_nothing(bus: Bus, tasks: TaskLog) -> None:

@@ -256,4 +256,4 @@ def test_everything_that_is_meant_to_listens_on_loopback_and_strangers_are_refus
 
 
 def test_the_platform_is_still_ready_after_all_of_this(platform: LivePlatform) -> None:
-    until(platform.ready, 30, "a ready platform")
+    assert until(platform.ready, 30, "a ready platform") is True

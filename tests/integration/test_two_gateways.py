@@ -31,7 +31,7 @@ def in_ledger(provided: Providers, service: str, calls: int) -> dict[str, Any] |
     return row if row["calls"] == calls else None
 
 
-def test_two_gateways_share_the_work(provided: Providers) -> None:
+def test_both_gateways_are_there(provided: Providers) -> None:
     both = [f"gateway-{n}" for n in range(GATEWAYS)]
     until(lambda: gateways(provided) == both, 60, "both gateways")
 

@@ -12,7 +12,8 @@ import pytest
 from actors.gateway.actor import GatewayActor
 from actors.models.embedded import EmbeddedEmbeddings
 from actors.projector.actor import ProjectorActor
-from bus.client import Bus, Endpoint
+from bus.client import Bus
+from bus.desk import Endpoint
 from bus.streams import LEDGER
 from bus.subjects import EmbeddedModel
 from schemas.completion import Embed, Embeddings

@@ -318,6 +318,7 @@ async def test_a_client_that_leaves_stops_the_call(http: httpx.AsyncClient, sim:
     await asyncio.to_thread(sim.wait_until, lambda: sim.open == 1, LONG_S)
     asked.cancel()
     await asyncio.to_thread(sim.wait_until, lambda: sim.cut_by_client == 1, LONG_S)
+    assert sim.open == 0
 
 
 async def test_what_no_budget_allows_is_refused_with_what_is_left(

@@ -8,7 +8,8 @@ import pytest
 from fastapi import FastAPI
 
 from actors.catalogue import load
-from bus.client import Bus, Endpoint
+from bus.client import Bus
+from bus.desk import Endpoint
 from bus.subjects import FleetScale
 from schemas.fleet import Scale, Scaled
 from schemas.message import Message

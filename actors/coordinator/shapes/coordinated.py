@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from actors.coordinator import prompts
+from actors.coordinator.asking import Asking
 from actors.coordinator.bounds import ROUNDS
 from actors.coordinator.remarks import MOST_KEPT, Review, choice_of, review_of
-from actors.coordinator.run import PATIENT, Asking, Run
+from actors.coordinator.run import PATIENT, Run
 from actors.coordinator.seats import Seat
 from actors.coordinator.shapes.parallel import agree
 from actors.coordinator.shapes.part import (
@@ -73,7 +74,7 @@ async def coordinated(run: Run, part: Part) -> Outcome:
         return await _stop(
             run, part, best_of(usable), f"all {len(usable)} drafts {how}; a discussion would bring nothing"
         )
-    if (because := run.why_not(part.step("discussion"), part.step("review-"))) is not None:
+    if (because := run.thrift.why_not(part.step("discussion"), part.step("review-"))) is not None:
         await left_out(run, part, "discussion", because)
         return await _settle(run, part, Standing({each.agent: each for each in usable}), vote=False)
     standing = Standing({each.agent: each for each in usable})
@@ -87,7 +88,7 @@ async def coordinated(run: Run, part: Part) -> Outcome:
             change="stopped_early",
             part=part.name,
         )
-    return await _settle(run, part, standing, vote=run.why_not(part.step("vote"), part.step("vote1-")) is None)
+    return await _settle(run, part, standing, vote=run.thrift.why_not(part.step("vote"), part.step("vote1-")) is None)
 
 
 async def _stop(run: Run, part: Part, best: Contribution, why: str) -> Outcome:
@@ -153,7 +154,7 @@ async def _refine(run: Run, part: Part, standing: Standing, seats: Sequence[Seat
                 to=tuple(other.name for other in seats if other is not seat),
             )
         )
-    if askings and (because := run.why_not(part.step("refinement"), part.step("refinement-"))) is not None:
+    if askings and (because := run.thrift.why_not(part.step("refinement"), part.step("refinement-"))) is not None:
         await left_out(run, part, "refinement", because)
         return True
     for refined in await run.ask(part.step("refinement"), askings, enough=max(1, len(askings) - 1)):
@@ -183,7 +184,7 @@ async def _settle(run: Run, part: Part, standing: Standing, *, vote: bool) -> Ou
             winner = best_of(heaviest)
             if share >= CONSENSUS or len(positions) <= 2 or number == ROUNDS:
                 break
-            if run.why_not(part.step(f"vote{number + 1}"), part.step(f"vote{number + 1}-")) is not None:
+            if run.thrift.why_not(part.step(f"vote{number + 1}"), part.step(f"vote{number + 1}-")) is not None:
                 break
             # The weakest position leaves, so that the next vote is another one.
             others = [name for name in positions if name != step]
@@ -213,7 +214,7 @@ async def _settle(run: Run, part: Part, standing: Standing, *, vote: bool) -> Ou
         return await _stop(
             run, part, winner, "the answer is one that can be compared, so there is nothing to put together"
         )
-    if (because := run.why_not(part.step("synthesis"), part.step("synthesis"))) is not None:
+    if (because := run.thrift.why_not(part.step("synthesis"), part.step("synthesis"))) is not None:
         await left_out(run, part, "synthesis", because)
         return outcome_of(winner, part.seats)
     return await _synthesis(run, part, standing)

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from actors.coordinator import prompts
+from actors.coordinator.asking import Asking
 from actors.coordinator.bounds import DEPTH, ROUNDS
 from actors.coordinator.classifier import classify_text
 from actors.coordinator.graph import MOST_PARTS, Graph, GraphPart, by_rule, graph_of
-from actors.coordinator.run import PATIENT, Asking, Run, together
+from actors.coordinator.run import PATIENT, Run, together
 from actors.coordinator.seats import Seat, seats_of
 from actors.coordinator.shapes.coordinated import coordinated
 from actors.coordinator.shapes.parallel import parallel
@@ -97,7 +98,7 @@ async def _plan(run: Run, part: Part, owners: Sequence[str]) -> Graph:
             await run.decide(name, graph.model_dump(mode="json"), (reason,), part=part.name)
             return graph
         again = part.step(f"plan-{attempt + 1}")
-        if not said.usable or run.why_not(again, again) is not None:
+        if not said.usable or run.thrift.why_not(again, again) is not None:
             break
     fallback = by_rule(part.prompt, {owner: agents[owner] for owner in owners})
     await run.decide(
@@ -173,7 +174,7 @@ async def _shaped(run: Run, own: Part, node: GraphPart, whole: Part) -> Outcome:
         own.depth < DEPTH
         and whole.room >= WIDE
         and TIERS.index(tier) >= 1
-        and not run.why_not(own.step("team"), own.step("draft-"))
+        and not run.thrift.why_not(own.step("team"), own.step("draft-"))
     ):
         others = [seat.agent for seat in own.spare]
         seats = seats_of([node.owner, *others[: 1 if tier == "moderate" else 3]])
@@ -196,7 +197,7 @@ async def _optimise(
     seated = _seated(part, there, specialists, seats)
     because: str | None = "there is no specialist for it"
     if seated:
-        because = run.why_not(part.step("optimisation"), part.step("optimise-"))
+        because = run.thrift.why_not(part.step("optimisation"), part.step("optimise-"))
     if because is None:
         because = await run.host(len(seated))
     if because is not None:
@@ -220,7 +221,7 @@ async def _optimise(
             part=part.name,
         )
         return
-    if (because := run.why_not(part.step("improvement"), part.step("improve-"))) is not None:
+    if (because := run.thrift.why_not(part.step("improvement"), part.step("improve-"))) is not None:
         await left_out(run, part, "improvement", because)
         return
     await together([_improve(run, part, each) for each in due])
@@ -311,7 +312,9 @@ async def _assemble(run: Run, part: Part, done: Sequence[Done]) -> Outcome:
     fits = sum(len(text) for _, text in texts) <= part.room * 2 // 3
     because = None if fits else "the parts are longer than what a model could read at once"
     phase = part.step("assembly in one voice")
-    if (because := because or run.why_not(phase, part.step("assembly"))) is not None and part.json_schema is None:
+    if (
+        because := because or run.thrift.why_not(phase, part.step("assembly"))
+    ) is not None and part.json_schema is None:
         await left_out(run, part, "assembly in one voice", because)
         return plain
     said = (

@@ -83,7 +83,7 @@ async def merge(run: Run, part: Part, near: Sequence[Contribution]) -> Outcome:
         near: the best first.
     """
     best = near[0]
-    if (because := run.why_not(part.step("merge"), part.step("merge-"))) is not None:
+    if (because := run.thrift.why_not(part.step("merge"), part.step("merge-"))) is not None:
         await left_out(run, part, "merge", because)
         return outcome_of(best, part.seats)
     whole = sum(weight(each) for each in near)

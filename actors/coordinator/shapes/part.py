@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actors.coordinator.run import Asking, Run
+from actors.coordinator.asking import Asking
+from actors.coordinator.run import Run
 from actors.coordinator.seats import Seat
 from schemas.errors import BudgetExceeded, DevSkyyError
 from schemas.task import Input, Turn
