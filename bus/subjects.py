@@ -236,3 +236,71 @@ class EmbeddedModel(_Subject):
     model: str
     verb: str
     _parts: ClassVar[tuple[str, ...]] = ("embedded", "{model}", "{verb}")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowEvents(_Subject):
+    """One event of a workflow, as it is stored and as everybody reads it."""
+
+    tenant: str
+    workflow: str
+    event: str
+    _parts: ClassVar[tuple[str, ...]] = ("workflows", "{tenant}", "{workflow}", "{event}")
+
+    @classmethod
+    def of_workflow(cls, tenant: str, workflow: str) -> str:
+        return f"{ROOT}.workflows.{token(tenant)}.{token(workflow)}.>"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowLogEntry(_Subject):
+    """Where an owner writes an event: see `TaskLogEntry`."""
+
+    tenant: str
+    workflow: str
+    event: str
+    _parts: ClassVar[tuple[str, ...]] = ("flow", "{tenant}", "{workflow}", "{event}")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSnapshot(_Subject):
+    """How a workflow stood after one of its events, so that its owner need not read all of them."""
+
+    tenant: str
+    workflow: str
+    _parts: ClassVar[tuple[str, ...]] = ("snapshots", "{tenant}", "{workflow}")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowWake(_Subject):
+    """Asks whoever owns a workflow, or else any engine, to go on with it."""
+
+    tenant: str
+    workflow: str
+    _parts: ClassVar[tuple[str, ...]] = ("wakes", "{tenant}", "{workflow}")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTimer(_Subject):
+    """Becomes a wake at its time. A workflow has one, the next."""
+
+    tenant: str
+    workflow: str
+    _parts: ClassVar[tuple[str, ...]] = ("timers", "{tenant}", "{workflow}")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTell(_Subject):
+    """Hand a wake to the engine that owns the workflow."""
+
+    engine: str
+    _parts: ClassVar[tuple[str, ...]] = ("engines", "{engine}", "tell")
+
+
+@dataclass(frozen=True, slots=True)
+class ActorJob(_Subject):
+    """Ask an actor for a task of a workflow."""
+
+    actor: str
+    verb: str
+    _parts: ClassVar[tuple[str, ...]] = ("jobs", "{actor}", "{verb}")
