@@ -3,6 +3,8 @@
     DevSkyyError
     ├── BadInput                 the caller's mistake; trying again changes nothing
     │   ├── InvalidRequest       a field, named
+    │   ├── InvalidWorkflow      every field of a workflow that breaks a rule
+    │   ├── ExpressionError      an expression of a workflow that gives nothing, or nothing that can be used
     │   ├── DecodeError          bytes that are no message; carries them
     │   ├── ConfigError          a file, a key in it, the rule that it breaks
     │   ├── TooLarge             over a limit, both named
@@ -15,6 +17,7 @@
     │   ├── BusUnavailable       NATS or JetStream does not answer
     │   ├── StorageFull          the disk or the stream under the bus is full
     │   ├── ResponderLost        whoever worked on a request has gone silent
+    │   │   └── NobodyListens    nobody has begun to work on it
     │   └── NoService            no service of an agent's order can serve
     │       └── TooBusy          only because they are at their limits: says when to come again
     ├── BudgetExceeded           a budget does not allow it; says which, and what is left
@@ -57,6 +60,34 @@ class InvalidRequest(BadInput):
 
     def __str__(self) -> str:
         return f"{self.field}: {self.rule}"
+
+
+class InvalidWorkflow(BadInput):
+    """A workflow breaks rules. `findings` has a dotted path and a sentence for each."""
+
+    code = "invalid_workflow"
+    title = "The workflow cannot be used"
+
+    def __init__(self, findings: tuple[tuple[str, str], ...]) -> None:
+        super().__init__(findings)
+        self.findings = findings
+
+    def __str__(self) -> str:
+        return "; ".join(f"{field}: {rule}" if field else rule for field, rule in self.findings)
+
+
+class ExpressionError(BadInput):
+    """`${expression}` of a workflow has no value that can be used where it stands."""
+
+    code = "expression_error"
+    title = "An expression of the workflow has no usable value"
+
+    def __init__(self, expression: str, reason: str) -> None:
+        super().__init__(expression, reason)
+        self.expression, self.reason = expression, reason
+
+    def __str__(self) -> str:
+        return f"${{{self.expression}}}: {self.reason}"
 
 
 class DecodeError(BadInput):
@@ -193,6 +224,12 @@ class ResponderLost(Unavailable):
     """Nobody listens on a subject, or whoever worked on the request has gone silent."""
 
     code = "responder_lost"
+
+
+class NobodyListens(ResponderLost):
+    """Nobody listens on a subject: the request was not even begun."""
+
+    code = "nobody_listens"
 
 
 class NoService(Unavailable):

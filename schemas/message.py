@@ -50,7 +50,12 @@ Text = Annotated[str, AfterValidator(check_text)]
 MAX_DEPTH = 32
 
 
-def _plain(value: Any, depth: int = 1) -> Any:
+def check_plain(value: Any, depth: int = 1) -> Any:
+    """Refuse what JSON cannot say or msgpack cannot carry.
+
+    Raises:
+        ValueError: it holds such a thing, or is nested too deep. The sentence goes on from what holds it.
+    """
     match value:
         case None | bool():
             pass
@@ -71,13 +76,13 @@ def _plain(value: Any, depth: int = 1) -> Any:
                     raise ValueError(f"has a {type(key).__name__} as a key; JSON's keys are text")  # noqa: TRY004
                 check_text(key)
             for part in value.values() if isinstance(value, dict) else value:
-                _plain(part, depth + 1)
+                check_plain(part, depth + 1)
         case _:
             raise ValueError(f"holds a {type(value).__name__}, which JSON cannot say")
     return value
 
 
-PlainMap = Annotated[dict[str, Any], AfterValidator(_plain)]
+PlainMap = Annotated[dict[str, Any], AfterValidator(check_plain)]
 """Whatever JSON can say and msgpack can carry, up to 32 deep."""
 
 

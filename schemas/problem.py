@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from schemas.errors import DevSkyyError, InvalidRequest, RemoteError
+from schemas.errors import DevSkyyError, InvalidRequest, InvalidWorkflow, RemoteError
 from schemas.message import Message
 
 MEDIA_TYPE = "application/problem+json"
@@ -31,13 +31,19 @@ class Problem(Message):
 
     @classmethod
     def of(cls, error: DevSkyyError, instance: str | None = None) -> "Problem":
-        fields = (FieldError(field=error.field, message=error.rule),) if isinstance(error, InvalidRequest) else ()
+        match error:
+            case InvalidRequest():
+                fields = [FieldError(field=error.field, message=error.rule)]
+            case InvalidWorkflow():
+                fields = [FieldError(field=field, message=rule) for field, rule in error.findings]
+            case _:
+                fields = []
         return cls(
             type=urn(error.code),
             title=error.title,
             status=error.http_status,
             detail=str(error),
-            errors=fields,
+            errors=tuple(fields),
             instance=instance,
             retryable=error.retryable,
             retry_after_s=getattr(error, "retry_after_s", None),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from schemas.errors import DevSkyyError, InvalidRequest, NoService, NotFound, RemoteError
+from schemas.errors import DevSkyyError, InvalidRequest, InvalidWorkflow, NoService, NotFound, RemoteError
 from schemas.problem import FieldError, Problem, field_errors, urn
 from schemas.task import TaskRequest
 
@@ -33,6 +33,12 @@ def test_a_problem_of_an_error() -> None:
 def test_a_field_that_breaks_a_rule_is_named() -> None:
     problem = Problem.of(InvalidRequest("agents", "must be at least 1"))
     assert problem.errors == (FieldError(field="agents", message="must be at least 1"),)
+
+
+def test_every_wrong_field_of_a_workflow_is_named() -> None:
+    problem = Problem.of(InvalidWorkflow((("tasks.a.when", "is never true"), ("inputs.brand", "is missing"))))
+    assert [error.field for error in problem.errors] == ["tasks.a.when", "inputs.brand"]
+    assert (problem.status, problem.detail) == (422, "tasks.a.when: is never true; inputs.brand: is missing")
 
 
 @pytest.mark.parametrize("error", [DevSkyyError("x"), NotFound("task", "t"), NoService("none", ("a: no key",))])

@@ -1,0 +1,1 @@
+"""A workflow: its definition looked through, its events folded, its next turn planned."""
