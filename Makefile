@@ -44,6 +44,7 @@ bench: $(STAMP) ## the benchmarks of bench/, side by side with their peers, half
 	@$(BIN)/python -m bench.gateway
 	@$(BIN)/python -m bench.fanout
 	@$(BIN)/python -m bench.teams
+	@$(BIN)/python -m bench.workflows
 
 lint: $(STAMP) ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff format --check .

