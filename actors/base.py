@@ -76,7 +76,12 @@ class Actor:
     async def _live(self) -> None:
         try:
             await self.bus.connect(patience_s=3600)
-            await streams.ensure(self.bus.client, patience_s=3600, budget=self.settings.stream_bytes)
+            await streams.ensure(
+                self.bus.client,
+                patience_s=3600,
+                budget=self.settings.stream_bytes,
+                replicas=self.settings.stream_replicas,
+            )
             endpoints = await self.begin()
             metadata = {"kind": self.kind, "pid": str(os.getpid()), **self.metadata()}
             await self.bus.serve(

@@ -11,7 +11,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, InvalidBucketNameError, NotFoundError
 from nats.js.object_store import ObjectStore
 
-from bus.streams import KEEP_S, PAYLOADS
+from bus.streams import KEEP_S, LASTING_S, PAYLOADS
 from schemas.errors import BusUnavailable, DecodeError
 from schemas.message import now
 
@@ -21,11 +21,21 @@ REQUESTS = "requests"
 """Bucket of requests and replies, which nobody reads again later; made when first needed."""
 VECTORS = "vectors"
 """Bucket of vectors that were paid for, for whoever asks again; made when first needed."""
+LASTING = "lasting"
+"""Bucket of what workflows refer to that may go on for a year; made when first needed."""
+SNAPSHOTS = "snapshots"
+"""Bucket of snapshots too large to travel, each under the name of its workflow; made when first needed."""
 REQUESTS_KEEP_S = 3600.0
 VECTORS_KEEP_S = 86_400.0
 PATIENCE_S = 30.0
 """For one payload to come out of the store."""
-_KEEP_S = {PAYLOADS: KEEP_S, REQUESTS: REQUESTS_KEEP_S, VECTORS: VECTORS_KEEP_S}
+_KEEP_S = {
+    PAYLOADS: KEEP_S,
+    REQUESTS: REQUESTS_KEEP_S,
+    VECTORS: VECTORS_KEEP_S,
+    LASTING: LASTING_S,
+    SNAPSHOTS: KEEP_S,
+}
 
 
 class Blobs:
@@ -54,16 +64,30 @@ class Blobs:
             raise BusUnavailable(f"a payload of {len(data):,} bytes was not stored: {error!r}") from error
         return digest if bucket == PAYLOADS else f"{bucket}/{digest}"
 
+    async def replace(self, name: str, data: bytes, bucket: str) -> str:
+        """Store bytes under a name of the caller's, in place of those that had it, and return what to ask for.
+
+        Raises:
+            BusUnavailable: they were not stored.
+        """
+        try:
+            await (await self._store(bucket)).put(name, data)
+        except (nats.errors.Error, APIError, TimeoutError) as error:
+            raise BusUnavailable(f"{name} of {len(data):,} bytes was not stored: {error!r}") from error
+        return f"{bucket}/{name}"
+
     async def _store(self, bucket: str) -> ObjectStore:
         try:
             return await self._js.object_store(bucket)
         except NotFoundError:
             if bucket == PAYLOADS:
                 raise
-        # Within their hour, or day, they may take half of what the others may take in their thirty days.
+        # Each may take half of what the payloads may take.
         payloads = await self._js.stream_info(f"OBJ_{PAYLOADS}")
         room = max(0, payloads.config.max_bytes or 0) // 2
-        config = api.ObjectStoreConfig(ttl=int(_KEEP_S[bucket]), max_bytes=room)
+        config = api.ObjectStoreConfig(
+            ttl=int(_KEEP_S[bucket]), max_bytes=room, replicas=payloads.config.num_replicas or 1
+        )
         return await self._js.create_object_store(bucket, config=config)
 
     async def get(self, name: str) -> bytes:

@@ -30,6 +30,7 @@ from schemas.errors import (
     Cancelled,
     DeadlineExceeded,
     DevSkyyError,
+    NobodyListens,
     RemoteError,
     ResponderLost,
     Unavailable,
@@ -258,7 +259,7 @@ class Bus:
                 raise DeadlineExceeded(f"a request to {subject}", timeout_s)
             raise ResponderLost(f"whoever worked on {subject} has been silent for {SILENCE_S:g} s")
         if (msg.headers or {}).get("Status") == "503":
-            raise ResponderLost(f"nobody listens on {subject}")
+            raise NobodyListens(f"nobody listens on {subject}")
         return msg
 
     async def ask_many(self, subject: str, body: bytes, timeout_s: float = 5.0) -> AsyncGenerator[Msg, None]:
@@ -334,6 +335,16 @@ class Bus:
     ) -> int:
         """Publish into a stream, and return its place there once it is on disk.
 
+        Raises:
+            See `acknowledged`.
+        """
+        return int((await self.acknowledged(subject, body, headers, timeout_s))["seq"])
+
+    async def acknowledged(
+        self, subject: object, body: bytes, headers: dict[str, str] | None, timeout_s: float
+    ) -> dict[str, Any]:
+        """Publish into a stream, and return what JetStream said once it is on disk.
+
         nats-py's own `publish` does the same for twice the CPU.
 
         Raises:
@@ -351,10 +362,10 @@ class Bus:
             del self._replies[request_id]
         if (msg.headers or {}).get("Status") == "503":
             raise NoStreamResponseError
-        said = json.loads(msg.data)
+        said: dict[str, Any] = json.loads(msg.data)
         if "error" in said:
             raise APIError.from_error(said["error"])
-        return int(said["seq"])
+        return said
 
     async def record(self, subject: object, message: BaseModel, dedupe: str | None = None) -> None:
         """Publish into a stream: on disk before this returns. `dedupe` makes a repeat have no effect.

@@ -21,20 +21,30 @@ from bus.subjects import (
     Submit,
     TaskCommand,
     TaskEvents,
+    WorkflowDue,
+    WorkflowSnapshot,
+    WorkflowTimer,
+    WorkflowWake,
 )
 from schemas.completion import NO_TASK
 from schemas.errors import BusUnavailable
+from schemas.workflow import YEAR_S
 
 log = structlog.get_logger()
 
 TASKS, CALLS, SUBMIT, COMMANDS, ALERTS, DEAD = "TASKS", "CALLS", "SUBMIT", "COMMANDS", "ALERTS", "DEAD"
 CACHE = "CACHE"
 PURSE, RESERVATIONS = "PURSE", "RESERVATIONS"
+WORKFLOWS, SNAPSHOTS, WAKES, TIMERS = "WORKFLOWS", "SNAPSHOTS", "WAKES", "TIMERS"
 PAYLOADS = "payloads"
 """Object store for what is too large to travel."""
 
 KEEP_S = 30 * 86_400.0
 """Everything is kept for thirty days; finished tasks stay in SQL."""
+LASTING_S = YEAR_S + KEEP_S
+"""What workflows need is kept for the longest that one may take, and thirty days beyond."""
+WAKE_REPEAT_S = 600.0
+"""For so long a wake that is sent again has no effect."""
 GIB = 1024**3
 BUDGET_BYTES = 16 * GIB
 """What all streams together may take on disk, unless told otherwise. JetStream sets it aside when it creates them."""
@@ -47,7 +57,7 @@ PURSE_HISTORY = 10_000
 """Changes kept of each counter, of some 200 bytes: by them it knows after a restart what must not be repeated."""
 
 ACK_WAIT_S = 5.0
-"""A coordinator that has not been heard of for this long has lost its task."""
+"""A coordinator or an engine that has not been heard of for this long has lost its task or workflow."""
 
 
 @dataclass(frozen=True)
@@ -77,23 +87,85 @@ PROJECTOR = Consumer(TASKS, "projector", f"{ROOT}.tasks.>")
 LEDGER = Consumer(CALLS, "ledger", CallJournal.pattern(task=NO_TASK))
 """Calls that belong to no task; those of tasks come with a task's end."""
 INTAKE = Consumer(SUBMIT, "intake", Submit.pattern())
-CONSUMERS = (COORDINATORS, PROJECTOR, LEDGER, INTAKE)
+ENGINES = Consumer(WAKES, "engines", WorkflowWake.pattern())
+"""A wake that is not acknowledged is the lease on its workflow."""
+WORKFLOW_PROJECTOR = Consumer(WORKFLOWS, "workflow-projector", f"{ROOT}.workflows.>")
+CONSUMERS = (COORDINATORS, PROJECTOR, LEDGER, INTAKE, ENGINES, WORKFLOW_PROJECTOR)
 
 
-def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:
-    """Every stream, the payloads' store among them, with its limits in age and in bytes, shares of `budget`."""
-    written = f"{ROOT}.log.>"
-    tasks = f"{ROOT}.tasks.>"
+def _log(name: str, written: str, stored: str, keep_s: float, max_bytes: int) -> api.StreamConfig:
+    """A stream of events: owners write them under one subject, everybody reads them under another."""
+    written, stored = f"{ROOT}.{written}.>", f"{ROOT}.{stored}.>"
+    return api.StreamConfig(
+        name=name,
+        subjects=[written],
+        subject_transform=api.SubjectTransform(src=written, dest=stored),
+        republish=api.RePublish(src=stored, dest=stored),
+        allow_direct=True,
+        max_age=keep_s,
+        max_bytes=max_bytes,
+        # A full stream refuses what is new; it never drops what was accepted.
+        discard=api.DiscardPolicy.NEW,
+    )
+
+
+def stream_configs(budget: int = BUDGET_BYTES, replicas: int = 1) -> list[api.StreamConfig]:
+    """Every stream, the payloads' store among them.
+
+    Args:
+        budget: bytes on the disk of one server; each stream's limit is a share of it.
+        replicas: servers that keep a copy of each; more than one needs a cluster.
+    """
+    configs = _stream_configs(budget)
+    for config in configs:
+        config.num_replicas = replicas
+        if replicas > 1:
+            config.persist_mode = None  # the server writes in the background where there is one copy only
+    return configs
+
+
+def _stream_configs(budget: int) -> list[api.StreamConfig]:
     return [
+        _log(TASKS, "log", "tasks", KEEP_S, budget * 30 // 100),
+        _log(WORKFLOWS, "flow", "workflows", LASTING_S, budget * 15 // 100),
         api.StreamConfig(
-            name=TASKS,
-            subjects=[written],
-            subject_transform=api.SubjectTransform(src=written, dest=tasks),
-            republish=api.RePublish(src=tasks, dest=tasks),
+            name=SNAPSHOTS,
+            subjects=[WorkflowSnapshot.pattern()],
             allow_direct=True,
-            max_age=KEEP_S,
-            max_bytes=budget * 40 // 100,
-            # A full stream refuses new tasks; it never drops one that was accepted.
+            max_msgs_per_subject=1,
+            max_age=LASTING_S,
+            max_bytes=budget * 3 // 100,
+            # Each can be made again from the events.
+            persist_mode=api.PersistMode.ASYNC,
+        ),
+        api.StreamConfig(
+            name=TIMERS,
+            subjects=[WorkflowTimer.pattern(), WorkflowDue.pattern()],
+            allow_msg_schedules=True,
+            # One that has gone off is left here for a while, in case the queue of wakes is full.
+            allow_msg_ttl=True,
+            max_msgs_per_subject=1,
+            max_age=LASTING_S,
+            max_bytes=budget // 100,
+        ),
+        # Timers are not kept in the queue itself: a stream with schedules takes `Nats-Rollup` and schedules onto any of
+        # its subjects from whoever may publish to it, which outside clients may; and it cannot refuse when it is full.
+        api.StreamConfig(
+            name=WAKES,
+            subjects=[WorkflowWake.pattern()],
+            sources=[
+                api.StreamSource(
+                    name=TIMERS,
+                    subject_transforms=[
+                        api.SubjectTransform(
+                            src=WorkflowDue.pattern(), dest=f"{ROOT}.wakes.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}"
+                        )
+                    ],
+                )
+            ],
+            retention=api.RetentionPolicy.WORK_QUEUE,
+            duplicate_window=WAKE_REPEAT_S,
+            max_bytes=budget * 3 // 100,
             discard=api.DiscardPolicy.NEW,
         ),
         api.StreamConfig(
@@ -102,7 +174,7 @@ def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:
             allow_direct=True,
             max_msgs_per_subject=1,
             max_age=KEEP_S,
-            max_bytes=budget * 15 // 100,
+            max_bytes=budget * 12 // 100,
             discard=api.DiscardPolicy.NEW,
         ),
         api.StreamConfig(
@@ -111,7 +183,7 @@ def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:
             retention=api.RetentionPolicy.WORK_QUEUE,
             # The intake answers on the reply subject; JetStream's own acknowledgement would come first.
             no_ack=True,
-            max_bytes=budget * 5 // 100,
+            max_bytes=budget * 3 // 100,
             discard=api.DiscardPolicy.NEW,
         ),
         api.StreamConfig(
@@ -163,13 +235,13 @@ def stream_configs(budget: int = BUDGET_BYTES) -> list[api.StreamConfig]:
             allow_direct=True,
             allow_rollup_hdrs=True,
             max_age=KEEP_S,
-            max_bytes=budget * 29 // 100,
+            max_bytes=budget * 22 // 100,
             discard=api.DiscardPolicy.NEW,
         ),
     ]
 
 
-async def ensure(client: Client, patience_s: float = 30.0, budget: int = BUDGET_BYTES) -> None:
+async def ensure(client: Client, patience_s: float = 30.0, budget: int = BUDGET_BYTES, replicas: int = 1) -> None:
     """Create what is missing and bring what is there up to date, waiting for JetStream to be up.
 
     Raises:
@@ -180,7 +252,7 @@ async def ensure(client: Client, patience_s: float = 30.0, budget: int = BUDGET_
     told = ""
     while True:
         try:
-            await _ensure_once(client.jetstream(timeout=5), budget)
+            await _ensure_once(client.jetstream(timeout=5), budget, replicas)
             return
         except BadRequestError:
             raise
@@ -194,9 +266,9 @@ async def ensure(client: Client, patience_s: float = 30.0, budget: int = BUDGET_
             await asyncio.sleep(0.2)
 
 
-async def _ensure_once(js: JetStreamContext, budget: int) -> None:
+async def _ensure_once(js: JetStreamContext, budget: int, replicas: int) -> None:
     growths: list[tuple[int, api.StreamConfig]] = []
-    for config in stream_configs(budget):
+    for config in stream_configs(budget, replicas):
         assert config.name is not None and config.max_bytes is not None
         before = 0
         with contextlib.suppress(NotFoundError):

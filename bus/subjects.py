@@ -290,6 +290,15 @@ class WorkflowTimer(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
+class WorkflowDue(_Subject):
+    """Where a timer goes off. The stream of wakes takes it from there."""
+
+    tenant: str
+    workflow: str
+    _parts: ClassVar[tuple[str, ...]] = ("due", "{tenant}", "{workflow}")
+
+
+@dataclass(frozen=True, slots=True)
 class EngineTell(_Subject):
     """Hand a wake to the engine that owns the workflow."""
 

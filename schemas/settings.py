@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import platformdirs
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.errors import ConfigError
@@ -25,7 +25,8 @@ class Settings(BaseSettings):
     http_host: str = "127.0.0.1"
     http_port: int = Field(default=8000, ge=1, le=65535)
     nats_url: str | None = None
-    """A broker of your own, credentials in the URL; unset: an embedded nats-server."""
+    """A broker of your own, credentials in the URL; of a cluster several, with commas between. Unset: an embedded
+    nats-server."""
     ray_address: str | None = None
     """A Ray cluster of your own; unset: a local Ray."""
     config: Path | None = None
@@ -43,6 +44,8 @@ class Settings(BaseSettings):
     """Hosts that nobody has asked anything for as long are stopped; 0: never."""
     stream_bytes: int = Field(default=16 * 1024**3, ge=64 * 1024**2)
     """What the streams may take on disk; the supervisor lowers it to what the embedded broker's disk has room for."""
+    stream_replicas: int = 1
+    """Servers of a NATS cluster that keep a copy of each stream: 1, 3 or 5."""
     operator_sha256: str | None = None
     """Of the key that the supervisor made for whoever runs the platform; it alone is recognised by this."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
@@ -51,6 +54,15 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value
+
+    @field_validator("stream_replicas")
+    @classmethod
+    def _in_a_cluster(cls, replicas: int, info: ValidationInfo) -> int:
+        if replicas not in (1, 3, 5):
+            raise ValueError("must be 1, 3 or 5")
+        if replicas > 1 and info.data.get("nats_url") is None:
+            raise ValueError("more than 1 needs a NATS cluster of your own in DEVSKYY_NATS_URL")
+        return replicas
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -264,7 +264,7 @@ async def test_a_full_log_refuses_new_tasks_and_lets_those_accepted_go_on(
 ) -> None:
     monkeypatch.setattr("bus.tasklog.ROOM_CHECK_S", 0.0)
     # Given a small log, and as many tasks as it takes
-    await streams.ensure(bus.client, budget=1_000_000)
+    await streams.ensure(bus.client, budget=1_333_334)
     request = TaskRequest(prompt="x" * 20_000)
     accepted = []
     with pytest.raises(StorageFull, match=r"the task log is full \([\d,]+ of 400,000 bytes\).*DEVSKYY_STREAM_BYTES"):

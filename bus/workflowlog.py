@@ -1,0 +1,243 @@
+"""The workflow log: one stream holds every workflow as the ordered list of its events, and beside it what its owner
+keeps: a queue of wakes, which say that somebody is to go on with it, its next timer, and a snapshot of how it stood.
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import nats.errors
+import structlog
+from nats.aio.msg import Msg
+from nats.js.errors import APIError, NotFoundError
+
+from bus import blobs
+from bus.blobs import H_REF, LASTING
+from bus.client import Bus
+from bus.codec import CONTENT_TYPE, decode, encode
+from bus.eventlog import EVENT_LIMIT, EventLog, Kind, Logged, Room, WrongLastSequence, write
+from bus.streams import KEEP_S, PAYLOADS, SNAPSHOTS, TIMERS, WAKES, WORKFLOWS
+from bus.subjects import WorkflowDue, WorkflowEvents, WorkflowLogEntry, WorkflowSnapshot, WorkflowTimer, WorkflowWake
+from schemas.errors import BusUnavailable, DecodeError, DevSkyyError, KeyReused, NotFound
+from schemas.message import Message, now
+from schemas.workflow import ENDED
+from schemas.workflow_event import WORKFLOW_EVENT, Created, WorkflowCommand, WorkflowEvent
+
+LEFT_OVER = "168h"
+"""How long a timer that has gone off stays, should the queue of wakes have no room for it meanwhile."""
+THREAD_BYTES = 64 * 1024
+"""A snapshot of more is compressed and read beside the event loop: a megabyte takes some 15 ms."""
+
+log = structlog.get_logger()
+
+
+class Snapshot(Message):
+    """How a workflow stood after one of its events, as its owner wrote it."""
+
+    code: str
+    """Names the version of the code that wrote the state; another cannot read it."""
+    seq: int
+    """The event's number."""
+    stream_seq: int
+    """The event's place in the stream."""
+    state: bytes
+
+
+class WorkflowLog:
+    """Create, read, follow, append and wake workflows."""
+
+    def __init__(self, bus: Bus, patience_s: float = 5.0) -> None:
+        self._bus, self._patience_s = bus, patience_s
+        kind: Kind[WorkflowEvent] = Kind(
+            noun="workflow",
+            stream=WORKFLOWS,
+            events_of=WorkflowEvents.of_workflow,
+            entry=WorkflowLogEntry,
+            id_of=lambda event: event.workflow_id,
+            adapter=WORKFLOW_EVENT,
+            terminal=ENDED,
+            bucket=LASTING,
+        )
+        self._log = EventLog(bus, kind, patience_s)
+        self._room = Room(bus, (WORKFLOWS, WAKES), patience_s)
+
+    # -- events ------------------------------------------------------------------------------------------------
+
+    async def create(self, event: Created) -> tuple[Created, bool]:
+        """Put a workflow on disk; where there is one of this id already, return how that one was created.
+
+        Returns:
+            The workflow's first event, and whether this call wrote it.
+
+        Raises:
+            KeyReused: the workflow that is there was created from another body.
+            BusUnavailable, StorageFull: nothing was created.
+        """
+        full = await self._room.full()
+        try:
+            if full is None:
+                await self._log.append(event, expected=0)
+                return event, True
+        except WrongLastSequence:
+            pass
+        # A repeat takes no room, so it gets its workflow also when the log is full.
+        try:
+            there = await self._log.event_named(event.tenant, event.workflow_id, "created")
+        except NotFound:
+            raise full or BusUnavailable(
+                f"workflow {event.workflow_id} was there a moment ago and is not; try again"
+            ) from None
+        assert isinstance(there, Created)
+        if there.body_sha256 != event.body_sha256:
+            raise KeyReused(event.workflow_id, event.workflow_id)
+        return there, there.event_id == event.event_id
+
+    async def append(self, event: WorkflowEvent, expected: int) -> int:
+        """Write an event if the workflow's last one still lies at `expected` in the stream: see `EventLog.append`."""
+        return await self._log.append(event, expected)
+
+    async def read(self, tenant: str, workflow_id: str, after: int = 0, start: int = 1) -> list[Logged[WorkflowEvent]]:
+        """Events of a workflow, oldest first, those with `seq` over `after`: see `EventLog.read`."""
+        return await self._log.read(tenant, workflow_id, after, start)
+
+    async def created(self, tenant: str, workflow_id: str) -> Created:
+        """A workflow's first event.
+
+        Raises:
+            NotFound: there is no such workflow, or it has grown too old for the stream.
+            BusUnavailable: the stream did not answer.
+        """
+        event = await self._log.event_named(tenant, workflow_id, "created")
+        assert isinstance(event, Created)
+        return event
+
+    async def event_of(self, msg: Msg) -> WorkflowEvent:
+        """The event that a message of the stream stands for, its large parts fetched."""
+        return await self._log.event_of(msg)
+
+    def follow(self, tenant: str, workflow_id: str, after: int = 0) -> AsyncIterator[WorkflowEvent]:
+        """Events with `seq` over `after`, those to come included: see `EventLog.follow`.
+
+        A workflow that has ended may be made to go on; whoever follows it until its end does not see that.
+        """
+        return self._log.follow(tenant, workflow_id, after)
+
+    async def forget(self, tenant: str, workflow_id: str) -> None:
+        """Remove what is kept of a workflow: its events, its snapshot and its timer.
+
+        Raises:
+            BusUnavailable: something may still be there.
+        """
+        try:
+            for stream, subject in (
+                (TIMERS, str(WorkflowTimer(tenant, workflow_id))),
+                (SNAPSHOTS, str(WorkflowSnapshot(tenant, workflow_id))),
+                (WORKFLOWS, WorkflowEvents.of_workflow(tenant, workflow_id)),
+            ):
+                await self._bus.js.purge_stream(stream, subject=subject)
+        except (nats.errors.Error, APIError, TimeoutError) as error:
+            raise BusUnavailable(f"workflow {workflow_id} was not removed: {error!r}") from error
+
+    async def store(self, data: bytes, until: datetime) -> str:
+        """Store what an event refers to, and return its name for `Bus.blobs.get`.
+
+        Args:
+            until: when the workflow is over; what is stored outlives that by at least fifteen days.
+
+        Raises:
+            BusUnavailable: it was not stored.
+        """
+        left_s = (until - now()).total_seconds()
+        return await self._bus.blobs.put(data, PAYLOADS if left_s < KEEP_S / 2 else LASTING)
+
+    # -- wakes -------------------------------------------------------------------------------------------------
+
+    async def wake(self, tenant: str, workflow_id: str, command: WorkflowCommand, once: str | None = None) -> bool:
+        """Ask whoever owns a workflow, or else any engine, for something. It is kept until that is done.
+
+        Args:
+            once: of wakes of one workflow with the same, sent within ten minutes, the first counts; left out, the
+                command's id.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            BusUnavailable, StorageFull: it was not recorded.
+        """
+        headers: dict[str, Any] = {"Nats-Msg-Id": f"{tenant}.{workflow_id}.{once or command.command}"}
+        body = await self._body(command, headers)
+        subject = WorkflowWake(tenant, workflow_id)
+        said = await self._put(subject, body, headers, f"{command.kind!r} of workflow {workflow_id}", WAKES)
+        return not said.get("duplicate", False)
+
+    async def wake_at(self, tenant: str, workflow_id: str, at: datetime, command: WorkflowCommand) -> None:
+        """Wake a workflow at a moment, or within a second where that has passed. Its earlier timer is forgotten.
+
+        Raises:
+            BusUnavailable, StorageFull: it was not recorded.
+        """
+        headers: dict[str, Any] = {
+            "Nats-Schedule": f"@at {at.astimezone(UTC).isoformat(timespec='milliseconds').replace('+00:00', 'Z')}",
+            "Nats-Schedule-Target": str(WorkflowDue(tenant, workflow_id)),
+            "Nats-Schedule-TTL": LEFT_OVER,
+        }
+        body = await self._body(command, headers)
+        await self._put(WorkflowTimer(tenant, workflow_id), body, headers, f"a timer of workflow {workflow_id}", TIMERS)
+
+    async def command_of(self, msg: Msg) -> WorkflowCommand:
+        """What a wake asks for.
+
+        Raises:
+            DecodeError: it is no command.
+            BusUnavailable: its large parts were not fetched.
+        """
+        return decode(await self._bus.blobs.load(msg), WorkflowCommand)
+
+    async def _body(self, command: WorkflowCommand, headers: dict[str, Any]) -> bytes:
+        headers["Content-Type"] = CONTENT_TYPE
+        return await self._bus.blobs.offload(encode(command), headers)
+
+    async def _put(
+        self, subject: object, body: bytes, headers: dict[str, Any], what: str, stream: str
+    ) -> dict[str, Any]:
+        try:
+            return await write(self._bus, subject, body, headers, what, stream, self._patience_s)
+        except APIError as error:
+            raise BusUnavailable(f"{what} was not recorded: {error!r}") from error
+
+    # -- snapshots ---------------------------------------------------------------------------------------------
+
+    async def keep(self, tenant: str, workflow_id: str, snapshot: Snapshot) -> None:
+        """Keep how a workflow stands, in place of what was kept before. That it cannot be kept is no failure."""
+        subject = WorkflowSnapshot(tenant, workflow_id)
+        headers: dict[str, str] = {"Content-Type": CONTENT_TYPE}
+        try:
+            plain = encode(snapshot)
+            body = await _beside(len(plain), zlib.compress, plain, 1)
+            if len(body) > EVENT_LIMIT:
+                # Always under this name, so that the last one goes.
+                headers[H_REF] = await self._bus.blobs.replace(f"{tenant}.{workflow_id}", body, blobs.SNAPSHOTS)
+                body = b""
+            await self._bus.put(subject, body, headers)
+        except (DevSkyyError, nats.errors.Error, APIError, TimeoutError) as error:
+            log.warning("a snapshot was not kept", workflow=workflow_id, seq=snapshot.seq, error=repr(error))
+
+    async def snapshot(self, tenant: str, workflow_id: str) -> Snapshot | None:
+        """What was kept last; None where nothing is, or it cannot be read."""
+        try:
+            raw = await self._bus.js.get_last_msg(SNAPSHOTS, str(WorkflowSnapshot(tenant, workflow_id)), direct=True)
+            body = await self._bus.blobs.unwrap(raw.data or b"", raw.headers)
+            return decode(await _beside(len(body), zlib.decompress, body), Snapshot)
+        except NotFoundError:
+            return None
+        except (DecodeError, BusUnavailable, nats.errors.Error, APIError, TimeoutError, zlib.error) as error:
+            log.warning("a snapshot was not read", workflow=workflow_id, error=repr(error))
+            return None
+
+
+async def _beside(size: int, work: Any, *args: Any) -> bytes:
+    done: bytes = work(*args) if size < THREAD_BYTES else await asyncio.to_thread(work, *args)
+    return done
