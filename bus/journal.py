@@ -19,9 +19,9 @@ from pydantic import BeforeValidator
 
 from bus.client import Bus
 from bus.codec import decode, encode
+from bus.eventlog import NO_ROOM, WRONG_LAST_SEQUENCE
 from bus.streams import CALLS
 from bus.subjects import CallJournal
-from bus.tasklog import NO_ROOM, WRONG_LAST_SEQUENCE
 from schemas.completion import Complete, Completion, Embed, Embeddings
 from schemas.errors import BusUnavailable, DevSkyyError, StorageFull
 from schemas.message import Message, Moment

@@ -21,9 +21,9 @@ from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
 from bus.client import Bus
 from bus.codec import CONTENT_TYPE, decode, encode
+from bus.eventlog import WRONG_LAST_SEQUENCE
 from bus.streams import PURSE, PURSE_HISTORY, RESERVATIONS
 from bus.subjects import OpenReservation
-from bus.tasklog import WRONG_LAST_SEQUENCE
 from schemas.budget import Reservation
 from schemas.errors import BusUnavailable, DecodeError
 

@@ -6,6 +6,7 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import nats.errors
@@ -32,6 +33,17 @@ THREAD_BYTES = 64 * 1024
 
 log = structlog.get_logger()
 
+KIND: Kind[WorkflowEvent] = Kind(
+    noun="workflow",
+    stream=WORKFLOWS,
+    events_of=WorkflowEvents.of_workflow,
+    entry=WorkflowLogEntry,
+    id_of=attrgetter("workflow_id"),
+    adapter=WORKFLOW_EVENT,
+    terminal=ENDED,
+    bucket=LASTING,
+)
+
 
 class Snapshot(Message):
     """How a workflow stood after one of its events, as its owner wrote it."""
@@ -50,17 +62,7 @@ class WorkflowLog:
 
     def __init__(self, bus: Bus, patience_s: float = 5.0) -> None:
         self._bus, self._patience_s = bus, patience_s
-        kind: Kind[WorkflowEvent] = Kind(
-            noun="workflow",
-            stream=WORKFLOWS,
-            events_of=WorkflowEvents.of_workflow,
-            entry=WorkflowLogEntry,
-            id_of=lambda event: event.workflow_id,
-            adapter=WORKFLOW_EVENT,
-            terminal=ENDED,
-            bucket=LASTING,
-        )
-        self._log = EventLog(bus, kind, patience_s)
+        self._log = EventLog(bus, KIND, patience_s)
         self._room = Room(bus, (WORKFLOWS, WAKES), patience_s)
 
     # -- events ------------------------------------------------------------------------------------------------

@@ -16,9 +16,10 @@ from bus import streams, trace
 from bus.blobs import H_REF
 from bus.client import Bus
 from bus.codec import decode, decode_as, encode
+from bus.eventlog import EVENT_LIMIT
 from bus.streams import CALLS, TASKS
 from bus.subjects import AgentAsk, ModelsComplete, Submit, TaskCommand, TaskEvents, TaskLogEntry, TaskTokens
-from bus.tasklog import EVENT_LIMIT, OwnedTask, TaskLog, check, fingerprint, task_id_of
+from bus.tasklog import OwnedTask, TaskLog, check, fingerprint, task_id_of
 from schemas.completion import NO_TASK, Delta
 from schemas.errors import BusUnavailable, Fenced, InvalidRequest, KeyReused, NotFound, StorageFull, TooLarge
 from schemas.event import TASK_EVENT, Claimed, Command, Completed, TaskEvent
@@ -193,12 +194,12 @@ class LossyBus(Bus):
 
     lose = 0
 
-    async def put(self, subject: object, *args: Any, **kwargs: Any) -> int:
-        place = await super().put(subject, *args, **kwargs)
+    async def acknowledged(self, subject: object, *args: Any) -> dict[str, Any]:
+        said = await super().acknowledged(subject, *args)
         if self.lose > 0 and str(subject).startswith("devskyy.v1.log."):
             self.lose -= 1
             raise TimeoutError
-        return place
+        return said
 
 
 @pytest.fixture
@@ -232,11 +233,11 @@ async def test_a_task_whose_acknowledgement_was_lost_while_it_was_claimed_was_st
     sleep = asyncio.sleep
 
     async def claim_meanwhile(delay_s: float) -> None:
-        monkeypatch.setattr("bus.tasklog.asyncio.sleep", sleep)
+        monkeypatch.setattr("bus.eventlog.asyncio.sleep", sleep)
         owned = await own(tasks, task_id_of(TENANT, "k"))
         await owned.append(claimed(owned))
 
-    monkeypatch.setattr("bus.tasklog.asyncio.sleep", claim_meanwhile)
+    monkeypatch.setattr("bus.eventlog.asyncio.sleep", claim_meanwhile)
     lossy.lose = 1
     task, created = await TaskLog(lossy).accept(HELLO, TENANT, key="k")
     assert (task.status, created) == ("running", True)
@@ -262,7 +263,7 @@ async def test_what_was_accepted_outlives_a_killed_server(broker: Broker, tasks:
 async def test_a_full_log_refuses_new_tasks_and_lets_those_accepted_go_on(
     bus: Bus, tasks: TaskLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bus.tasklog.ROOM_CHECK_S", 0.0)
+    monkeypatch.setattr("bus.eventlog.ROOM_CHECK_S", 0.0)
     # Given a small log, and as many tasks as it takes
     await streams.ensure(bus.client, budget=1_333_334)
     request = TaskRequest(prompt="x" * 20_000)
@@ -291,7 +292,7 @@ async def test_how_full_the_log_is_is_not_asked_for_each_task(tasks: TaskLog, mo
         return await info(js, name, *args, **kwargs)
 
     monkeypatch.setattr(JetStreamContext, "stream_info", count)
-    monkeypatch.setattr("bus.tasklog.ROOM_CHECK_S", 60.0)
+    monkeypatch.setattr("bus.eventlog.ROOM_CHECK_S", 60.0)
     for _ in range(20):
         await tasks.accept(HELLO, TENANT)
     assert asked == [TASKS, CALLS]
@@ -445,8 +446,9 @@ async def test_a_follower_who_waits_beyond_the_end_is_told_of_it(tasks: TaskLog)
 
 
 async def test_a_follower_reads_each_event_once(tasks: TaskLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bus.tasklog.FOLLOW_RECHECK_S", 0.02)
-    read, event_of, reads, loaded = tasks.read, tasks.event_of, 0, 0
+    monkeypatch.setattr("bus.eventlog.FOLLOW_RECHECK_S", 0.02)
+    events = tasks._log
+    read, event_of, reads, loaded = events.read, events.event_of, 0, 0
 
     async def count_reads(*args: Any) -> Any:
         nonlocal reads
@@ -459,8 +461,8 @@ async def test_a_follower_reads_each_event_once(tasks: TaskLog, monkeypatch: pyt
         return await event_of(msg)
 
     task, _ = await tasks.accept(HELLO, TENANT)
-    monkeypatch.setattr(tasks, "read", count_reads)
-    monkeypatch.setattr(tasks, "event_of", count_loads)
+    monkeypatch.setattr(events, "read", count_reads)
+    monkeypatch.setattr(events, "event_of", count_loads)
     # Given a follower that has looked into the log again and again
     follower = Follower(tasks, task.task_id)
     await until(lambda: reads >= 4)
@@ -490,23 +492,24 @@ async def test_a_follower_outlives_a_killed_server(broker: Broker, tasks: TaskLo
 
 
 async def test_a_follower_bears_a_bus_that_does_not_answer(tasks: TaskLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bus.tasklog.FOLLOW_RECHECK_S", 0.02)
-    monkeypatch.setattr("bus.tasklog.FOLLOW_RETRY_S", 0.02)
+    monkeypatch.setattr("bus.eventlog.FOLLOW_RECHECK_S", 0.02)
+    monkeypatch.setattr("bus.eventlog.FOLLOW_RETRY_S", 0.02)
     task, _ = await tasks.accept(HELLO, TENANT)
     owned = await own(tasks, task.task_id)
     follower = Follower(tasks, task.task_id)
     await follower.has(1)
     # Given a log that cannot be read for a while
-    read, failures = tasks.read, 0
+    events, failures = tasks._log, 0
+    read = events.read
 
     async def away(*args: Any) -> Any:
         nonlocal failures
         failures += 1
         raise BusUnavailable("away")
 
-    monkeypatch.setattr(tasks, "read", away)
+    monkeypatch.setattr(events, "read", away)
     await until(lambda: failures >= 3)
-    monkeypatch.setattr(tasks, "read", read)
+    monkeypatch.setattr(events, "read", read)
     # Then nothing is missed
     await owned.append(completed(owned))
     async with asyncio.timeout(LONG_S):
@@ -517,7 +520,7 @@ async def test_a_follower_bears_a_bus_that_does_not_answer(tasks: TaskLog, monke
 async def test_a_follower_makes_good_what_the_connection_dropped(
     tasks: TaskLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bus.tasklog.FOLLOW_RECHECK_S", 0.1)
+    monkeypatch.setattr("bus.eventlog.FOLLOW_RECHECK_S", 0.1)
     subscribe = NatsClient.subscribe
 
     async def deaf(client: NatsClient, subject: str, *args: Any, cb: Callable[[Msg], Awaitable[None]]) -> Any:

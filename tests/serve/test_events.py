@@ -11,7 +11,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from bus.tasklog import EVENT_LIMIT, OwnedTask, TaskLog
+from bus.eventlog import EVENT_LIMIT
+from bus.tasklog import OwnedTask, TaskLog
 from schemas.event import TASK_EVENT, Answered, Dispatched
 from schemas.settings import DEFAULT_TENANT
 from schemas.task import TaskRequest
