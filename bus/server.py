@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bus.files import write_private
-from bus.streams import TASKS
-from bus.subjects import Submit, TaskCommand, TaskEvents, TaskTokens
+from bus.streams import TASKS, WORKFLOWS
+from bus.subjects import Submit, TaskCommand, TaskEvents, TaskTokens, WorkflowEvents, WorkflowWake
 from schemas.errors import ConfigError, StartError
 
 PLATFORM, OUTSIDE = "platform", "outside"
@@ -75,17 +75,23 @@ def environment() -> dict[str, str]:
 def write_config(home: Path, port: int, credentials: Credentials, tenant: str) -> Path:
     """Write the server's configuration and return its path.
 
-    The outside user may submit, command and read its tenant's tasks and their text as it is written, and nothing else:
-    it has no consumers (a consumer may deliver to any subject), and reads what it missed through direct gets on its own
-    subjects.
+    The outside user may submit, command and read its tenant's tasks and workflows, and the text of tasks as it is
+    written, and nothing else: it has no consumers (a consumer may deliver to any subject), and reads what it missed
+    through direct gets on its own subjects.
 
     It lives in an account of its own. In one account with the platform, an answer goes to whatever reply subject was
     asked for, with the answerer's permissions: JetStream's acknowledgement of a command could be steered onto
     `aborts.<anything>`, and a direct get onto another tenant's log. Between accounts a reply stays with whoever asked.
     """
-    events = f"{TaskEvents.of_task(tenant, 'x').removesuffix('.x.>')}.>"
-    read = [events, TaskTokens.pattern(tenant=tenant)]
-    services = [str(Submit(tenant)), TaskCommand.pattern(tenant=tenant), f"$JS.API.DIRECT.GET.{TASKS}.{events}"]
+    tasks, workflows = TaskEvents.of_tenant(tenant), WorkflowEvents.of_tenant(tenant)
+    read = [tasks, TaskTokens.pattern(tenant=tenant), workflows]
+    services = [
+        str(Submit(tenant)),
+        TaskCommand.pattern(tenant=tenant),
+        WorkflowWake.pattern(tenant=tenant),
+        f"$JS.API.DIRECT.GET.{TASKS}.{tasks}",
+        f"$JS.API.DIRECT.GET.{WORKFLOWS}.{workflows}",
+    ]
     store, logs = home / "nats", home / "logs"
     for folder in (store, logs):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

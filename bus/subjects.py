@@ -81,6 +81,10 @@ class TaskEvents(_Subject):
     def of_task(cls, tenant: str, task: str) -> str:
         return f"{ROOT}.tasks.{token(tenant)}.{token(task)}.>"
 
+    @classmethod
+    def of_tenant(cls, tenant: str) -> str:
+        return f"{ROOT}.tasks.{token(tenant)}.>"
+
 
 @dataclass(frozen=True, slots=True)
 class TaskLogEntry(_Subject):
@@ -250,6 +254,10 @@ class WorkflowEvents(_Subject):
     @classmethod
     def of_workflow(cls, tenant: str, workflow: str) -> str:
         return f"{ROOT}.workflows.{token(tenant)}.{token(workflow)}.>"
+
+    @classmethod
+    def of_tenant(cls, tenant: str) -> str:
+        return f"{ROOT}.workflows.{token(tenant)}.>"
 
 
 @dataclass(frozen=True, slots=True)

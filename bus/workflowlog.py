@@ -86,15 +86,25 @@ class WorkflowLog:
             pass
         # A repeat takes no room, so it gets its workflow also when the log is full.
         try:
-            there = await self._log.event_named(event.tenant, event.workflow_id, "created")
+            there = await self.created(event.tenant, event.workflow_id)
         except NotFound:
             raise full or BusUnavailable(
                 f"workflow {event.workflow_id} was there a moment ago and is not; try again"
             ) from None
-        assert isinstance(there, Created)
         if there.body_sha256 != event.body_sha256:
             raise KeyReused(event.workflow_id, event.workflow_id)
         return there, there.event_id == event.event_id
+
+    async def created(self, tenant: str, workflow_id: str) -> Created:
+        """A workflow's first event, as the stream's leader has it.
+
+        Raises:
+            NotFound: there is no such workflow.
+            BusUnavailable: the stream did not answer.
+        """
+        first = await self._log.event_named(tenant, workflow_id, "created")
+        assert isinstance(first, Created)
+        return first
 
     async def append(self, event: WorkflowEvent, expected: int) -> int:
         """Write an event if the workflow's last one still lies at `expected` in the stream: see `EventLog.append`."""

@@ -113,7 +113,7 @@ def nats_url(as_json: AsJson = False) -> None:
     if not as_json:
         render.say(state.outside_nats_url)
         return
-    every_event = f"{TaskEvents.of_task(DEFAULT_TENANT, 'x').removesuffix('.x.>')}.>"
+    every_event = TaskEvents.of_tenant(DEFAULT_TENANT)
     render.document(
         {
             "url": state.outside_nats_url,
