@@ -95,17 +95,6 @@ class WorkflowLog:
             raise KeyReused(event.workflow_id, event.workflow_id)
         return there, there.event_id == event.event_id
 
-    async def created(self, tenant: str, workflow_id: str) -> Created:
-        """A workflow's first event, as the stream's leader has it.
-
-        Raises:
-            NotFound: there is no such workflow.
-            BusUnavailable: the stream did not answer.
-        """
-        first = await self._log.event_named(tenant, workflow_id, "created")
-        assert isinstance(first, Created)
-        return first
-
     async def append(self, event: WorkflowEvent, expected: int) -> int:
         """Write an event if the workflow's last one still lies at `expected` in the stream: see `EventLog.append`."""
         return await self._log.append(event, expected)
@@ -121,9 +110,9 @@ class WorkflowLog:
             NotFound: there is no such workflow, or it has grown too old for the stream.
             BusUnavailable: the stream did not answer.
         """
-        event = await self._log.event_named(tenant, workflow_id, "created")
-        assert isinstance(event, Created)
-        return event
+        first = await self._log.event_named(tenant, workflow_id, "created")
+        assert isinstance(first, Created)
+        return first
 
     async def event_of(self, msg: Msg) -> WorkflowEvent:
         """The event that a message of the stream stands for, its large parts fetched."""
