@@ -38,6 +38,7 @@ _CLASSES = {
     "agent": ("actors.agents.actor", "AgentActor"),
     "specialists": ("actors.agents.specialists", "SpecialistsActor"),
     "coordinator": ("actors.coordinator.actor", "CoordinatorActor"),
+    "engine": ("actors.workflow.actor", "EngineActor"),
     "intake": ("actors.intake.actor", "IntakeActor"),
     "projector": ("actors.projector.actor", "ProjectorActor"),
 }
@@ -55,6 +56,7 @@ def roster(settings: Settings, catalogue: Catalogue) -> tuple[Post, ...]:
         *(Post(f"gateway-{i}", "gateway", inside=core) for i in range(settings.gateways)),
         *(Post(f"coordinator-{i}", "coordinator", inside=core) for i in range(settings.coordinators)),
         *(Post(PREFIX + name, "agent") for name in catalogue.carriers),
+        *(Post(f"engine-{i}", "engine") for i in range(settings.engines)),
         Post("intake", "intake"),
     )
 

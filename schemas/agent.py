@@ -53,6 +53,8 @@ class Ask(Message):
     root: str | None = None
     key: str | None = None
     key_budget: Budget | None = None
+    workflow: str | None = None
+    workflow_budget: Budget | None = None
     max_cost_usd: float | None = None
     max_total_tokens: int | None = None
     cache_s: float | None = None

@@ -10,7 +10,7 @@ from schemas.message import Message, Moment, Strict
 
 Unit = Literal["usd", "tokens"]
 """Dollars are counted in whole billionths, tokens one by one: sums of many are then exact."""
-Scope = Literal["day", "service", "key", "tree"]
+Scope = Literal["day", "service", "key", "workflow", "tree"]
 
 
 class Budget(Strict):
@@ -94,7 +94,7 @@ class Left(Message):
 
     scope: Scope
     name: str
-    """The service, the key's id, or the root of the tree of tasks; for the whole day its date."""
+    """The service, the key's id, the workflow, or the root of the tree of tasks; for the whole day its date."""
     unit: Unit
     limit: int
     used: int

@@ -73,6 +73,10 @@ class Complete(Message):
     """The API key that asked, where there was one; its budget pays too."""
     key_budget: Budget | None = None
     """What that key may spend in a day by itself; the stricter of this and the overlay's holds."""
+    workflow: str | None = None
+    """The workflow that the task belongs to, where it does; its budget pays too."""
+    workflow_budget: Budget | None = None
+    """What all tasks of that may spend together."""
     max_cost_usd: float | None = Field(default=None, ge=0)
     """What the whole tree of tasks may cost at most; a service whose price is unknown is then passed over."""
     max_total_tokens: int | None = Field(default=None, ge=1)

@@ -36,6 +36,10 @@ class Accepted(_Event):
     """The API key that asked, by its id; none did."""
     key_budget: Budget | None = None
     """What that key may spend in a day; it travels with the task, so that gateways need not look it up."""
+    workflow: str | None = None
+    """The workflow that it is a task of, and whose budget pays too."""
+    workflow_budget: Budget | None = None
+    """What all tasks of that may spend together."""
 
 
 class Claimed(_Event):

@@ -36,6 +36,10 @@ class Settings(BaseSettings):
     gateways: int = Field(default=1, ge=1, le=64)
     concurrent_tasks: int = Field(default=2048, ge=1, le=100_000)
     """Tasks that one coordinator carries at a time; the rest wait in the stream."""
+    engines: int = Field(default=1, ge=1, le=64)
+    """Actors that carry workflows."""
+    concurrent_workflows: int = Field(default=1000, ge=1, le=100_000)
+    """Workflows that one engine works on at a time; one that only waits is no work."""
     roles_per_actor: int = Field(default=24, ge=1, le=10_000)
     """Seats that one host of specialists is meant to carry; 1 gives every seat a process of its own."""
     specialist_actors: int = Field(default=64, ge=1, le=10_000)

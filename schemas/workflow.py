@@ -108,8 +108,9 @@ class Work(AgentWork):
     def _check(self) -> None:
         if self.otherwise is not None and (self.actor is None or self.otherwise.prompt is None):
             raise ValueError("otherwise belongs to an actor, and needs a prompt")
-        stray = [name for name in sorted(_OF_AGENTS & self.model_fields_set) if self.prompt is None]
-        if stray:
+        new = AgentWork.model_fields
+        stray = [name for name in sorted(_OF_AGENTS) if getattr(self, name) != new[name].default]
+        if stray and self.prompt is None:
             raise ValueError(f"{', '.join(stray)} belong to a prompt, and there is none")
 
 
@@ -320,7 +321,6 @@ class Parent(Message):
     workflow_id: str
     task: str
     item: int | None = None
-    depth: int = 1
 
 
 class Origin(Message):
@@ -424,3 +424,5 @@ class Done(Message):
     version: Literal[1] = 1
     output: Any = None
     cost_usd: float | None = None
+    once: bool = False
+    """Whether the key is recorded with the effect, so that asking again has no second one."""

@@ -35,6 +35,10 @@ class Change(Message):
     """The agent task, or the workflow, that does it."""
     served_by: str | None = None
     cost_usd: float | None = None
+    unpriced: bool | None = None
+    """Whether it cost something that nobody knows."""
+    once: bool | None = None
+    """Whether another attempt under the same key has no second effect."""
 
 
 class _Event(Message):
@@ -65,6 +69,10 @@ class Created(_Event):
     key: str | None = None
     """The API key that asked, by its id."""
     key_budget: Budget | None = None
+    root: str | None = None
+    """The workflow whose budget pays, where it is another: the one that this is, in the end, a task of."""
+    root_budget: Budget | None = None
+    """What that may spend."""
     trace: str | None = None
     parent: Parent | None = None
     forked_from: Origin | None = None
@@ -117,12 +125,14 @@ class Cancelling(_Event):
     event: Literal["cancelling"] = "cancelling"
     reason: str
     compensate: bool = True
+    owner: str
 
 
 class Retried(_Event):
     """One that had ended goes on: tasks in `changes` begin anew."""
 
     event: Literal["retried"] = "retried"
+    owner: str
     deadline_at: Moment
 
 
@@ -171,7 +181,8 @@ WORKFLOW_EVENT: TypeAdapter[WorkflowEvent] = TypeAdapter(WorkflowEvent)
 class WorkflowCommand(Message):
     """Asks the owner of a workflow for something; kept until that is done."""
 
-    kind: Literal["start", "signal", "pause", "resume", "cancel", "retry", "wake"]
+    kind: Literal["start", "signal", "pause", "resume", "cancel", "retry", "undo", "wake"]
+    """`undo` is for the owner of the workflow that this one is a task of; `wake` says that something may be due."""
     version: Literal[1] = 1
     command: str
     """Its id."""

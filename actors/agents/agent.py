@@ -35,6 +35,8 @@ class ModelAgent:
                 root=ask.root,
                 key=ask.key,
                 key_budget=ask.key_budget,
+                workflow=ask.workflow,
+                workflow_budget=ask.workflow_budget,
                 max_cost_usd=ask.max_cost_usd,
                 max_total_tokens=ask.max_total_tokens,
                 cache_s=ask.cache_s,

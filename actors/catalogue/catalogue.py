@@ -25,8 +25,10 @@ _ACTORS = Path(__file__).parent.parent
 SERVICES = _ACTORS / "gateway" / "services.yaml"
 AGENTS = _ACTORS / "agents" / "agents.yaml"
 SPECIALISTS = _ACTORS / "agents" / "specialists.yaml"
-SECTIONS = ("services", "agents", "profiles", "routing", "budgets")
+SECTIONS = ("services", "agents", "profiles", "routing", "budgets", "functions")
 
+_FUNCTION_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _SEAT = re.compile(r"(.+)-\d+")
 
 NOT_ROUTED = "not in routing.services"
@@ -57,6 +59,9 @@ class Catalogue:
     """Kinds of work, and what counts for each."""
     budgets: Budgets = field(default_factory=Budgets)
     """What may be spent in a day; only the overlay limits anything."""
+    functions: dict[str, str] = field(default_factory=dict)
+    """What workflows may call in the engine's process: `module:name` of a Python function, by the name they know it by;
+    only the overlay names any."""
 
     @property
     def carriers(self) -> dict[str, AgentSpec]:
@@ -156,7 +161,8 @@ def load(overlay: Path | None = None) -> Catalogue:
         raise ConfigError(theirs.file, "agents", "all are specialists; one at least must carry tasks (kind: agent)")
     assert routing is not None
     budgets = Budgets() if theirs is None else read_budgets(theirs.budgets, services, theirs.file)
-    return Catalogue(services, agents, routing, own_agents, profiles, budgets)
+    functions = {} if theirs is None else _functions(theirs.functions, theirs.file)
+    return Catalogue(services, agents, routing, own_agents, profiles, budgets, functions)
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,7 @@ class _Layer:
     profiles: dict[str, dict[Any, Any]]
     routing: dict[Any, Any]
     budgets: dict[Any, Any]
+    functions: dict[Any, Any]
 
     @classmethod
     def of(cls, path: Path) -> "_Layer":
@@ -178,13 +185,26 @@ class _Layer:
                 raise ConfigError(file, dotted("", [key]), f"unknown key; {nearest(key, SECTIONS)}")
         sections = {key: mapping(document.get(key), file, key) for key in SECTIONS}
         entries = {key: named(sections[key], file, key) for key in ("services", "agents", "profiles")}
-        return cls(file, **entries, routing=sections["routing"], budgets=sections["budgets"])
+        rest = {key: sections[key] for key in ("routing", "budgets", "functions")}
+        return cls(file, **entries, **rest)
 
 
 @cache
 def _ours() -> tuple[_Layer, ...]:
     """Our own files, which do not change while a process lives; parsing them takes 50 ms."""
     return tuple(_Layer.of(file) for file in (SERVICES, AGENTS, SPECIALISTS, PROFILES))
+
+
+def _functions(section: Mapping[Any, Any], file: str) -> dict[str, str]:
+    for name, where in section.items():
+        place = dotted("functions", [name])
+        if not isinstance(name, str) or not _FUNCTION_NAME.fullmatch(name):
+            raise ConfigError(
+                file, place, "a function's name has letters, digits, '_', '.' and '-' only, 1 to 128 of them"
+            )
+        if not isinstance(where, str) or not _FUNCTION.fullmatch(where):
+            raise ConfigError(file, place, "names a Python function as `module:name`")
+    return dict(section)
 
 
 def _service(name: str, fields: Mapping[Any, Any], known: Mapping[str, ServiceSpec], file: str) -> ServiceSpec:

@@ -49,8 +49,11 @@ class _Loader(yaml.SafeLoader):
         return value
 
 
-def read(path: Path) -> dict[Any, Any]:
+def read(path: Path, holds: str = "services, agents, profiles, routing, budgets or functions") -> dict[Any, Any]:
     """The mapping that a file holds; an empty file holds an empty one.
+
+    Args:
+        holds: what may stand in it, for whoever put something else there.
 
     Raises:
         ConfigError: the file cannot be read, is no YAML, or is no mapping. Nothing of its content is repeated, for
@@ -74,7 +77,7 @@ def read(path: Path) -> dict[Any, Any]:
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise ConfigError(file, "", "must be a mapping with services, agents, profiles, routing or budgets in it")
+        raise ConfigError(file, "", f"must be a mapping with {holds} in it")
     return document
 
 

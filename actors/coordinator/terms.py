@@ -13,6 +13,8 @@ def terms_of(accepted: Accepted) -> dict[str, Any]:
         "task_id": accepted.task_id,
         "key": accepted.key,
         "key_budget": accepted.key_budget,
+        "workflow": accepted.workflow,
+        "workflow_budget": accepted.workflow_budget,
         "max_cost_usd": request.max_cost_usd,
         "max_total_tokens": request.max_total_tokens,
         "cache_s": request.cache_s,

@@ -29,12 +29,14 @@ class Limit:
                 return "the day's budget"
             case "tree":
                 return "the task's budget"
+            case "workflow":
+                return "the workflow's budget"
             case _:
                 return f"the day's budget of {self.scope} {self.name}"
 
 
 def limits_of(budgets: Budgets, ask: Complete | Embed | None, service: str | None, at: datetime) -> list[Limit]:
-    """What limits a call, in the order in which it is reserved: the day, the service, the key, the tree of tasks.
+    """What limits a call, in the order in which it is reserved: the day, the service, the key, the workflow, the task.
 
     Args:
         ask: None for what limits no tree in particular.
@@ -54,6 +56,9 @@ def limits_of(budgets: Budgets, ask: Complete | Embed | None, service: str | Non
         keys = keys if own is None else {**keys, ask.key: own}
     for name, budget in keys.items():
         found += _of("key", day, name, budget.usd, budget.tokens)
+    if isinstance(ask, Complete) and ask.workflow is not None and ask.workflow_budget is not None:
+        shared = ask.workflow_budget
+        found += _of("workflow", ask.tenant, ask.workflow, shared.usd, shared.tokens)
     if ask is not None:
         found += _of("tree", ask.tenant, ask.root or ask.task_id, ask.max_cost_usd, ask.max_total_tokens)
     return found

@@ -35,6 +35,8 @@ class Circumstances:
     root: str | None = None
     key: str | None = None
     key_budget: Budget | None = None
+    workflow: str | None = None
+    workflow_budget: Budget | None = None
     max_cost_usd: float | None = None
     max_total_tokens: int | None = None
     cache_s: float | None = None
@@ -149,6 +151,8 @@ class ModelJudge:
                 root=asked.root,
                 key=asked.key,
                 key_budget=asked.key_budget,
+                workflow=asked.workflow,
+                workflow_budget=asked.workflow_budget,
                 max_cost_usd=asked.max_cost_usd,
                 max_total_tokens=asked.max_total_tokens,
                 cache_s=asked.cache_s,

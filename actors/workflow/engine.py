@@ -1,0 +1,232 @@
+"""The engine: takes wakes, gives each workflow to one runner, and leaves those of other engines to them."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from datetime import datetime
+from typing import Any
+from weakref import WeakValueDictionary
+
+import structlog
+from nats.aio.msg import Msg
+
+from actors.workflow import outputs
+from actors.workflow.recovery import recovered, snapshot_of
+from actors.workflow.runner import Hands, Released, Runner
+from actors.workflow.state import State
+from actors.workflow.workers import Function, Workers
+from bus.client import Bus
+from bus.consumer import Puller
+from bus.desk import Endpoint
+from bus.eventlog import WrongLastSequence
+from bus.streams import ENGINES
+from bus.subjects import EngineTell, WorkflowWake
+from bus.tasklog import TaskLog
+from bus.workflowlog import WorkflowLog
+from schemas.errors import DecodeError, DevSkyyError, Fenced, NotFound, ResponderLost
+from schemas.message import Message, now
+from schemas.workflow_event import WorkflowCommand, WorkflowEvent
+
+TELL_S = 10.0
+"""For the owner of a workflow to do what it is told."""
+WAITING = 1024
+"""Wakes taken beyond those of workflows that run, so that commands reach these."""
+MAX_DELIVERIES = 20
+
+log = structlog.get_logger()
+
+
+Place = tuple[str, str]
+"""A tenant and a workflow of it."""
+
+
+class Held(DevSkyyError):
+    """Another engine has the workflow in hand; what was delivered again may be its lease."""
+
+    code = "held"
+    retryable = True
+
+    def __init__(self, workflow_id: str, owner: str) -> None:
+        super().__init__(workflow_id, owner)
+        self.workflow_id, self.owner = workflow_id, owner
+
+    def __str__(self) -> str:
+        return f"workflow {self.workflow_id} is in the hands of {self.owner}"
+
+
+class Told(Message):
+    """Hands a command to the engine that owns the workflow."""
+
+    tenant: str
+    workflow_id: str
+    command: WorkflowCommand
+
+
+class Heard(Message):
+    """What became of it."""
+
+    running: bool
+    """Whether the workflow is in this engine's hands; if not, the command had no effect."""
+
+
+class Book:
+    """Writes workflows down."""
+
+    def __init__(self, bus: Bus, workflows: WorkflowLog) -> None:
+        self._bus, self._workflows = bus, workflows
+
+    async def append(self, event: WorkflowEvent, expected: int) -> int:
+        try:
+            return await self._workflows.append(event, expected)
+        except WrongLastSequence:
+            raise Fenced(event.workflow_id, event.event) from None
+
+    def keep(self, state: State) -> Coroutine[None, None, None]:
+        return self._workflows.keep(state.created.tenant, state.created.workflow_id, snapshot_of(state))
+
+    async def wake_at(self, state: State, at: datetime) -> None:
+        created = state.created
+        command = WorkflowCommand(kind="wake", command=f"due.{state.seq}")
+        await self._workflows.wake_at(created.tenant, created.workflow_id, at, command)
+
+    async def load(self, name: str) -> Any:
+        return await outputs.load(self._bus.blobs, name)
+
+    async def store(self, state: State, output: Any) -> dict[str, Any]:
+        until = state.deadline_at or now()
+        return await outputs.kept(lambda data: self._workflows.store(data, until), output)
+
+
+class Engine:
+    """Carries workflows. Knows the bus, not Ray: `actor.py` is its shell, and a test or a benchmark may be another.
+
+    A wake that begins a runner is acknowledged once that lets go of the workflow. Until then it is the engine's lease:
+    should it die, the wake comes to another.
+    """
+
+    def __init__(
+        self, bus: Bus, name: str, functions: Mapping[str, Function] | None = None, *, concurrency: int = 1000
+    ) -> None:
+        self.name = name
+        self._bus = bus
+        self._workflows = WorkflowLog(bus, patience_s=20.0)
+        self._book = Book(bus, self._workflows)
+        self._hands: Hands = Workers(bus, TaskLog(bus, patience_s=20.0), self._workflows, functions or {})
+        self._runners: dict[Place, Runner] = {}
+        self._gates: WeakValueDictionary[Place, asyncio.Lock] = WeakValueDictionary()
+        self._room = asyncio.Semaphore(concurrency)
+        self._puller = Puller(
+            bus,
+            ENGINES,
+            self._on_wake,
+            concurrency=concurrency + WAITING,
+            max_deliveries=MAX_DELIVERIES,
+            outlasts_outages=True,
+        )
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        return [Endpoint("tell", str(EngineTell(self.name)), Told, self._tell)]
+
+    @property
+    def carried(self) -> int:
+        """Workflows in its hands."""
+        return len(self._runners)
+
+    async def run(self) -> None:
+        """Take wakes until `stop`."""
+        await self._puller.run()
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more, and leave what is in hand to others."""
+        for runner in list(self._runners.values()):
+            runner.stop()
+        await self._puller.stop(grace_s)
+
+    # -- wakes -------------------------------------------------------------------------------------------------
+
+    async def _on_wake(self, msg: Msg) -> None:
+        try:
+            subject = WorkflowWake.parse(msg.subject)
+            command = await self._workflows.command_of(msg)
+            await self._handle((subject.tenant, subject.workflow), command, again=msg.metadata.num_delivered > 1)
+        except (ValueError, NotFound) as error:
+            raise DecodeError("wake", str(error), msg.data) from None
+
+    async def _handle(self, place: Place, command: WorkflowCommand, *, again: bool) -> None:
+        """Return once the wake may be forgotten.
+
+        Args:
+            again: whether it was delivered before. It may be the lease then, which is held as long as it is one.
+        """
+        while True:
+            if (runner := self._runners.get(place)) is None:
+                if await self._carry(place, command, again=again):
+                    return
+                continue
+            try:
+                await runner.submit(command)
+            except Released:
+                await runner.finished.wait()
+                continue
+            if again:
+                await runner.finished.wait()
+            return
+
+    async def _carry(self, place: Place, command: WorkflowCommand, *, again: bool) -> bool:
+        """Carry a workflow until it is let go. False: it is in hand here already.
+
+        Raises:
+            Held: another engine has it; the wake is to come again.
+        """
+        async with self._room:
+            gate = self._gates.setdefault(place, asyncio.Lock())
+            async with gate:
+                if place in self._runners:
+                    return False
+                state = await recovered(self._workflows, *place)
+                foreign = state.owner not in (None, self.name) and state.ended is None
+                if foreign and await self._owner_takes(state, command):
+                    if again:
+                        raise Held(state.created.workflow_id, str(state.owner))
+                    return True
+                runner = self._runners[place] = Runner(state, self._book, self._hands, self.name)
+                done = runner.submit(command)
+            try:
+                await runner.run()
+            finally:
+                del self._runners[place]
+            await done
+            if state.ended is not None:
+                await self._told(state)
+            return True
+
+    async def _owner_takes(self, state: State, command: WorkflowCommand) -> bool:
+        """Whether the engine that owned it last has it in hand still, and has done what is asked."""
+        assert state.owner is not None
+        told = Told(tenant=state.created.tenant, workflow_id=state.created.workflow_id, command=command)
+        try:
+            heard = await self._bus.request(EngineTell(state.owner), told, Heard, timeout_s=TELL_S)
+        except ResponderLost:
+            return False
+        return heard.running
+
+    async def _tell(self, told: Told) -> Heard:
+        runner = self._runners.get((told.tenant, told.workflow_id))
+        if runner is None:
+            return Heard(running=False)
+        try:
+            await runner.submit(told.command)
+        except Released:
+            return Heard(running=False)
+        return Heard(running=True)
+
+    async def _told(self, state: State) -> None:
+        """Say that it has ended to whom it matters: its parent; and to people, where something could not be undone."""
+        created = state.created
+        if created.parent is not None:
+            command = WorkflowCommand(kind="wake", command=f"{created.workflow_id}.{state.seq}")
+            await self._workflows.wake(created.tenant, created.parent.workflow_id, command)
+        if state.undone:
+            title = f"a workflow left something undone: {created.definition.name}"
+            detail = f"workflow {created.workflow_id}: the compensation of {', '.join(state.undone)} failed for good"
+            await self._bus.alert(3, title, detail)

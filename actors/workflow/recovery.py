@@ -1,0 +1,50 @@
+"""How a workflow stands, from what is written down: its last snapshot and what happened since."""
+
+import structlog
+
+from actors.workflow.state import CODE, State
+from bus.workflowlog import Snapshot, WorkflowLog
+from schemas.errors import NotFound
+from schemas.workflow_event import Created
+
+log = structlog.get_logger()
+
+
+async def recovered(workflows: WorkflowLog, tenant: str, workflow_id: str) -> State:
+    """The state after the last event.
+
+    Raises:
+        NotFound: there is no such workflow, or it has grown too old for the stream.
+        BusUnavailable: the stream did not answer.
+    """
+    snapshot = await workflows.snapshot(tenant, workflow_id)
+    if snapshot is not None and snapshot.code == CODE:
+        state = _restored(await workflows.created(tenant, workflow_id), snapshot)
+        if state is not None:
+            try:
+                for logged in await workflows.read(tenant, workflow_id, snapshot.seq, snapshot.stream_seq + 1):
+                    state.take(logged.event, logged.stream_seq)
+            except NotFound:
+                pass  # nothing has happened since
+            return state
+    history = await workflows.read(tenant, workflow_id)
+    first = history[0].event
+    if not isinstance(first, Created):
+        raise NotFound("workflow", workflow_id)
+    state = State(first)
+    for logged in history:
+        state.take(logged.event, logged.stream_seq)
+    return state
+
+
+def snapshot_of(state: State) -> Snapshot:
+    return Snapshot(code=CODE, seq=state.seq, stream_seq=state.stream_seq, state=state.dump())
+
+
+def _restored(created: Created, snapshot: Snapshot) -> State | None:
+    """None: the snapshot cannot be read, and the whole history has to be."""
+    try:
+        return State.load(created, snapshot.state)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        log.warning("a snapshot is of no use", workflow=created.workflow_id, error=repr(error))
+        return None

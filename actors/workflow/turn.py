@@ -1,0 +1,614 @@
+"""What happens next: a pure function of a workflow's state, of what became known, and of the moment."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from actors.workflow import graph
+from actors.workflow.expressions import ExpressionError, evaluate, names, references, resolve, truth
+from actors.workflow.state import SIGNAL, Place, State, Unit, cancelled, label
+from schemas.message import now
+from schemas.problem import Problem, urn
+from schemas.workflow import ITEMS_WITHOUT_LIMIT, MAX_ITEMS, UnitStatus, Work
+from schemas.workflow_event import (
+    Advanced,
+    Cancelled,
+    Cancelling,
+    Change,
+    Completed,
+    Failed,
+    Failing,
+    Paused,
+    Resumed,
+    Retried,
+    Signalled,
+    Started,
+    WorkflowCommand,
+    WorkflowEvent,
+)
+
+CLAIMS_IN_VAIN = 20
+"""So many engines in a row that did not get on with it, and it is given up."""
+
+Blobs = Mapping[str, Any]
+"""Large outputs that are at hand, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A unit that is to be worked on."""
+
+    place: Place
+    attempt: int
+    serial: int
+    undoes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an assignment."""
+
+    assignment: Assignment
+    output: Any = None
+    blob: str | None = None
+    bytes: int | None = None
+    problem: Problem | None = None
+    unsure: bool = False
+    """Whether it may have had its effect although there is a problem."""
+    cancelled: bool = False
+    cost_usd: float | None = None
+    unpriced: bool = False
+    served_by: str | None = None
+    once: bool | None = None
+
+
+def key_of(workflow_id: str, work: Assignment) -> str:
+    """The idempotency key of a unit's work; the same as long as nobody knows what became of it."""
+    task, item = work.place
+    named = task if item is None else f"{task}.{item}"
+    return f"{workflow_id}.{named}.{'undo.' if work.undoes else ''}{work.serial}"
+
+
+def ref_of(workflow_id: str, work: Assignment) -> str:
+    """The id of the agent task, or of the workflow, that does a unit's work."""
+    return hashlib.sha256(key_of(workflow_id, work).encode()).hexdigest()[:32]
+
+
+def problem(code: str, title: str, detail: str, *, status: int = 500, retryable: bool = False) -> Problem:
+    return Problem(type=urn(code), title=title, status=status, detail=detail, retryable=retryable)
+
+
+class Turn:
+    """Changes the state, and says by which event; what that tells to begin is begun once it is written."""
+
+    def __init__(
+        self, state: State, at: datetime, draw: Callable[[], float], blobs: Blobs, owner: str, event_id: str
+    ) -> None:
+        """`draw` gives a number from 0 to 1, as often as it is asked."""
+        self._state, self._at, self._draw, self._blobs, self._owner = state, at, draw, blobs, owner
+        self._event_id = event_id
+        self._changes: list[Change] = []
+        self._draft: WorkflowEvent | None = None
+        self.begun: list[Assignment] = []
+        self.missing: set[str] = set()
+        """Large outputs that have to be at hand before it can go on."""
+        self.event: WorkflowEvent | None = None
+
+    def take(self, outcomes: Iterable[Outcome] = (), command: WorkflowCommand | None = None) -> WorkflowEvent | None:
+        """The event to write; None: nothing has happened."""
+        state = self._state
+        if command is not None:
+            self._draft = self._answer(command)
+            if self._draft is not None:
+                state.begin(self._draft)
+                if isinstance(self._draft, Retried):
+                    self._begin_anew(command.task)
+        if state.ended is None and state.started_at is not None:
+            for outcome in outcomes:
+                self._settle(outcome)
+            self._due()
+            self._signals()
+            self._fail_if_it_must()
+            if state.problem is not None:
+                self._wind_down()
+            elif not state.paused:
+                self._begin()
+            self._end_if_it_can()
+        if self._draft is None and not self._changes:
+            return None
+        return self._told()
+
+    def _told(self) -> WorkflowEvent:
+        state, changes = self._state, tuple(self._changes)
+        event = self._draft or self._event(Advanced)
+        if isinstance(event, Completed | Failed | Cancelled):
+            state.finish(event)
+        update = {"changes": changes, "status": state.status, "percentage": state.percentage}
+        self.event = event.model_copy(update=update)
+        if not isinstance(event, Completed | Failed | Cancelled):
+            state.finish(self.event)
+        return self.event
+
+    def _event(self, kind: type[Any], **said: Any) -> Any:
+        state = self._state
+        return kind(
+            event_id=self._event_id,
+            workflow_id=state.created.workflow_id,
+            tenant=state.created.tenant,
+            seq=state.seq + 1,
+            at=self._at,
+            status="running",
+            percentage=0.0,
+            **said,
+        )
+
+    # -- commands ----------------------------------------------------------------------------------------------
+
+    def _answer(self, command: WorkflowCommand) -> WorkflowEvent | None:
+        """The event that a command brings about; None where it has no effect: it came before, or is too late."""
+        state, sent = self._state, {"command": command.command}
+        event: WorkflowEvent | None = None
+        if command.command in state.commands:
+            return None
+        going_on = state.ended is None and state.problem is None
+        match command.kind:
+            case "start" if state.started_at is None and going_on:
+                until = self._at + timedelta(seconds=state.definition.timeout_s)
+                event = self._event(Started, owner=self._owner, deadline_at=until, **sent)
+            case "signal" if going_on and command.name is not None and self._usable(command.name, command.payload):
+                event = self._event(Signalled, name=command.name, payload=command.payload, **sent)
+            case "pause" if going_on and not state.paused and state.started_at is not None:
+                event = self._event(Paused, **sent)
+            case "resume" if going_on and state.paused:
+                event = self._event(Resumed, **sent)
+            case "cancel" if going_on:
+                said = {"reason": command.reason, "compensate": command.compensate, "owner": self._owner}
+                if state.started_at is None:
+                    event = self._event(Cancelled, problem=cancelled(command.reason), **sent)
+                else:
+                    event = self._event(Cancelling, **said, **sent)
+            case "undo" if state.ended == "completed":
+                event = self._event(Cancelling, owner=self._owner, reason=command.reason, **sent)
+            case "retry" if state.ended in ("failed", "cancelled") and state.started_at is not None:
+                until = self._at + timedelta(seconds=state.definition.timeout_s)
+                event = self._event(Retried, owner=self._owner, deadline_at=until, **sent)
+        return event
+
+    def _usable(self, name: str, payload: Any) -> bool:
+        """An approval says yes or no."""
+        task = self._state.definition.tasks.get(name)
+        if task is None or task.kind != "approval":
+            return True
+        return isinstance(payload, dict) and isinstance(payload.get("approved"), bool)
+
+    def _begin_anew(self, first: str | None) -> None:
+        """All that did not end well, and what was undone, begins anew; with a task named, so does what follows it."""
+        state = self._state
+        follow = set[str]()
+        if first is not None:
+            waiting = [first]
+            while waiting:
+                if (name := waiting.pop()) not in follow:
+                    follow.add(name)
+                    waiting += state.dependents[name]
+        anew = ("failed", "cancelled", "compensated", "skipped")
+        for name, whole in state.units.items():
+            if name in follow:
+                if whole.status != "pending":
+                    self._change(name, None, "pending")
+            elif whole.size is not None and whole.items:
+                again = [number for number, item in whole.items.items() if item.status in anew]
+                for number, item in whole.items.items():
+                    self._still_done((name, number), item)
+                if again or whole.status in anew:
+                    self._change(name, None, "running", size=whole.size)
+                    for number in again:
+                        self._change(name, number, "pending")
+            elif whole.status in anew and not self._rightly_failed(name):
+                self._change(name, None, "pending")
+            else:
+                self._still_done((name, None), whole)
+
+    def _still_done(self, place: Place, unit: Unit) -> None:
+        """What could not be undone need not be done again."""
+        if unit.status == "undo_failed":
+            self._change(*place, "completed", output=unit.output, blob=unit.blob, bytes=unit.bytes)
+
+    def _rightly_failed(self, name: str) -> bool:
+        """Failed as it may, or skipped: the same would come of it."""
+        status = self._state.units[name].status
+        return status == "skipped" or (status == "failed" and self._state.task(name).allow_failure)
+
+    # -- what became known -------------------------------------------------------------------------------------
+
+    def _change(self, task: str, item: int | None, to: UnitStatus, **said: Any) -> None:
+        change = Change(task=task, item=item, to=to, **said)
+        self._state.apply(change, self._at)
+        self._changes.append(change)
+
+    def _settle(self, outcome: Outcome) -> None:
+        work = outcome.assignment
+        (name, item), state = work.place, self._state
+        unit = state.unit(name, item)
+        if unit.status != ("compensating" if work.undoes else "running") or unit.serial != work.serial:
+            return  # it is not awaited any more
+        said: dict[str, Any] = {
+            "cost_usd": outcome.cost_usd,
+            "unpriced": outcome.unpriced or None,
+            "served_by": outcome.served_by,
+            "once": outcome.once,
+        }
+        if outcome.problem is None:
+            if work.undoes:
+                self._change(name, item, "compensated", **said)
+            else:
+                output = {"output": outcome.output, "blob": outcome.blob, "bytes": outcome.bytes}
+                self._change(name, item, "completed", **output, **said)
+            return
+        said |= {"problem": outcome.problem, "unsure": outcome.unsure or None}
+        due_at = self._again_at(work, unit, outcome)
+        if work.undoes:
+            self._change(name, item, "compensating" if due_at else "undo_failed", due_at=due_at, **said)
+        elif outcome.cancelled and state.problem is not None:
+            self._change(name, item, "cancelled", **said)
+        else:
+            self._change(name, item, "retrying" if due_at else "failed", due_at=due_at, **said)
+
+    def _again_at(self, work: Assignment, unit: Unit, outcome: Outcome) -> datetime | None:
+        """When it is tried again; None: it is not.
+
+        Exponential backoff, drawn from around it so that many do not come at once.
+        """
+        assert outcome.problem is not None
+        definition = self._definition(work)
+        retry, found = definition.retry, outcome.problem
+        if outcome.cancelled or unit.attempt >= retry.attempts or (self._state.problem is not None and not work.undoes):
+            return None
+        match retry.on:
+            case "any":
+                wanted = True
+            case "retryable":
+                wanted = found.retryable
+            case codes:
+                wanted = found.code in codes
+        if not wanted:
+            return None
+        delay = min(retry.max_delay_s, retry.delay_s * retry.factor ** (unit.attempt - 1))
+        spread = 1 + retry.jitter * (2 * self._draw() - 1)
+        return self._at + timedelta(seconds=max(delay * spread, found.retry_after_s or 0.0))
+
+    def _definition(self, work: Assignment) -> Work:
+        task = self._state.task(work.place[0])
+        return task.compensation if work.undoes and task.compensation is not None else task
+
+    def _due(self) -> None:
+        for name, item in sorted(self._state.waiting, key=_in_order):
+            unit = self._state.unit(name, item)
+            if unit.due_at is None or unit.due_at > self._at:
+                continue
+            if self._state.task(name).kind in ("signal", "approval"):
+                detail = f"no signal came for {label((name, item))} within its time"
+                self._change(
+                    name, item, "failed", problem=problem("deadline_exceeded", "Out of time", detail, status=504)
+                )
+            else:
+                self._change(name, item, "completed", output={"at": self._at.isoformat()}, served_by="timer")
+
+    def _signals(self) -> None:
+        state = self._state
+        if not state.signals or not state.waiting:
+            return
+        for name, item in sorted(state.waiting, key=_in_order):
+            wanted = state.signal_of(name)
+            for said, payload in state.signals:
+                if said != wanted:
+                    continue
+                if state.task(name).kind == "approval" and not payload["approved"]:
+                    detail = str(payload.get("comment") or f"{label((name, item))} was not approved")
+                    refusal = problem("rejected", "It was not approved", detail, status=409)
+                    self._change(name, item, "failed", problem=refusal, served_by=SIGNAL)
+                else:
+                    self._change(name, item, "completed", output=payload, served_by=SIGNAL)
+                break
+
+    # -- failing -----------------------------------------------------------------------------------------------
+
+    def _fail_if_it_must(self) -> None:
+        state = self._state
+        if state.problem is not None or self._draft is not None:
+            return
+        found = self._why_not()
+        if found is not None:
+            self._draft = self._event(Failing, problem=found)
+            state.begin(self._draft)
+
+    def _why_not(self) -> Problem | None:
+        """Why it cannot be completed, if it cannot."""
+        state = self._state
+        if state.broken:
+            name = min(state.broken, key=lambda each: state.units[each].finished_at or self._at)
+            cause = state.units[name].problem
+            assert cause is not None
+            return cause.model_copy(update={"detail": f"{name}: {cause.detail}", "instance": None})
+        if state.deadline_at is not None and state.deadline_at <= self._at:
+            detail = f"it was not done within its {state.definition.timeout_s:g} s"
+            return problem("deadline_exceeded", "Out of time", detail, status=504)
+        if state.claims > CLAIMS_IN_VAIN:
+            return problem("given_up", "It was given up", f"{state.claims} engines in a row did not get on with it")
+        return None
+
+    def _wind_down(self) -> None:
+        """Nothing new begins; what waits is let go; and once nothing runs, what was done is undone, the last first."""
+        state = self._state
+        for name, item in sorted(state.waiting | state.retrying, key=_in_order):
+            self._change(name, item, "cancelled")
+        if state.running:
+            return
+        for place in sorted(state.undoing, key=_in_order):
+            unit = state.unit(*place)
+            if unit.due_at is not None and unit.due_at <= self._at:
+                self._undo(place, unit)
+        if not state.undoing and state.compensates and (last := next_to_undo(state)) is not None:
+            self._undo(last, state.unit(*last))
+
+    def _undo(self, place: Place, unit: Unit) -> None:
+        again = unit.status == "compensating"
+        attempt = unit.attempt + 1 if again else 1
+        serial = unit.serial if again and unit.unsure else unit.serial + 1
+        self._change(*place, "compensating", attempt=attempt, serial=serial, unsure=False)
+        self.begun.append(Assignment(place, attempt, serial, undoes=True))
+
+    def _end_if_it_can(self) -> None:
+        state = self._state
+        if self._draft is not None:
+            return
+        if state.problem is not None:
+            if not state.running and not state.undoing and not (state.compensates and next_to_undo(state)):
+                said = self._sums() | {"problem": state.problem}
+                self._draft = self._event(Cancelled if state.cancelled else Failed, **said)
+        elif state.settled == len(state.units):
+            self._complete()
+
+    def _complete(self) -> None:
+        state = self._state
+        needed = references(state.definition.output).tasks if state.definition.output is not None else state.units
+        if self._lacks(needed):
+            return
+        try:
+            if state.definition.output is None:
+                output: Any = {name: output_of(state, name, self._blobs) for name in state.units}
+            else:
+                output = resolve(state.definition.output, context(state, needed, self._blobs))
+        except ExpressionError as error:
+            self._draft = self._event(Failing, problem=_unresolved("output", error))
+            state.begin(self._draft)
+            return
+        self._draft = self._event(Completed, output=output, **self._sums())
+
+    def _sums(self) -> dict[str, Any]:
+        state = self._state
+        cost = None if state.cost_unknown else state.cost_usd
+        return {"compensated": tuple(state.compensated), "undone": tuple(state.undone), "cost_usd": cost}
+
+    # -- beginning ---------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        state = self._state
+        for place in sorted(state.retrying, key=_in_order):
+            unit = state.unit(*place)
+            if self._room <= 0:
+                break
+            if unit.due_at is not None and unit.due_at <= self._at:
+                self._start(place, unit)
+        for name in sorted(state.open_maps):
+            self._begin_items(name)
+        tried = set[str]()
+        while (name := next((each for each in state.ready if each not in tried), "")) != "":
+            tried.add(name)
+            self._begin_task(name)
+
+    @property
+    def _room(self) -> int:
+        return self._state.definition.max_parallel_tasks - self._state.busy
+
+    def _begin_task(self, name: str) -> None:
+        state, task = self._state, self._state.task(name)
+        works = task.kind in ("prompt", "actor", "function", "workflow")
+        if works and task.when is None and task.map is None and self._room <= 0:
+            return
+        needed = {each for use in graph.beginning(task) for each in use.names.tasks}
+        if needed and self._lacks(needed):
+            return
+        try:
+            known = context(state, needed, self._blobs)
+            if task.when is not None and not truth(task.when, known):
+                self._change(name, None, "skipped")
+            elif task.map is not None:
+                self._expand(name, evaluate(task.map.over, known))
+            elif works:
+                if self._room > 0:
+                    self._start((name, None), state.units[name])
+            else:
+                self._wait(name, known)
+        except (ExpressionError, ValueError) as error:
+            self._change(name, None, "failed", problem=_unresolved(name, error))
+
+    def _wait(self, name: str, known: dict[str, Any]) -> None:
+        task = self._state.task(name)
+        due_at = self._at + timedelta(seconds=task.timeout_s) if task.timeout_s is not None else None
+        if task.wait_s is not None:
+            seconds = resolve(task.wait_s, known)
+            if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= 10**9:
+                raise ValueError(f"wait_s is {seconds!r}, which is no number of seconds")
+            due_at = self._at + timedelta(seconds=seconds)
+        elif task.wait_until is not None:
+            due_at = _moment(resolve(task.wait_until, known))
+        self._change(name, None, "waiting", due_at=due_at)
+        self._due()
+        self._signals()
+
+    def _expand(self, name: str, over: Any) -> None:
+        state, limit = self._state, self._state.task(name).map
+        assert limit is not None
+        if not isinstance(over, list):
+            raise ValueError(f"its map is over {_kind(over)}, and that is no list")  # noqa: TRY004
+        if len(over) > MAX_ITEMS:
+            raise ValueError(f"its map is over {len(over):,} items; the most are {MAX_ITEMS:,}")
+        if len(over) > ITEMS_WITHOUT_LIMIT and limit.limit is None:
+            raise ValueError(
+                f"its map is over {len(over):,} items; over more than {ITEMS_WITHOUT_LIMIT:,} it needs a `limit`, "
+                "the number of items at once"
+            )
+        if not over:
+            self._change(name, None, "completed", size=0)
+            return
+        state.lists[name] = over
+        self._change(name, None, "running", size=len(over))
+        self._begin_items(name)
+
+    def _begin_items(self, name: str) -> None:
+        state, whole, task = self._state, self._state.units[name], self._state.task(name)
+        assert task.map is not None and whole.size is not None
+        most = task.map.limit or whole.size
+        while self._room > 0 and whole.begun - len(whole.again) - whole.settled < most:
+            if whole.again:
+                number = whole.again[0]
+            elif whole.begun < whole.size:
+                number = whole.begun
+            else:
+                return
+            self._start((name, number), state.unit(name, number))
+
+    def _start(self, place: Place, unit: Unit) -> None:
+        attempt = unit.attempt + 1
+        serial = unit.serial if unit.unsure and unit.serial else unit.serial + 1
+        work = Assignment(place, attempt, serial)
+        ref = None
+        if self._state.task(place[0]).kind in ("prompt", "workflow"):
+            ref = ref_of(self._state.created.workflow_id, work)
+        self._change(*place, "running", attempt=attempt, serial=serial, ref=ref)
+        self.begun.append(work)
+
+    def _lacks(self, names: Iterable[str]) -> bool:
+        """Whether large outputs of these tasks are not at hand; they are noted then."""
+        lacking = blobs_of(self._state, names) - self._blobs.keys()
+        self.missing |= lacking
+        return bool(lacking)
+
+
+def under_way(state: State) -> list[Assignment]:
+    """What an engine that takes the workflow over has to work on."""
+    found = [(place, state.unit(*place), False) for place in sorted(state.running, key=_in_order)]
+    undoing = [(place, state.unit(*place), True) for place in sorted(state.undoing, key=_in_order)]
+    found += [each for each in undoing if each[1].due_at is None]
+    return [Assignment(place, unit.attempt, unit.serial, undoes) for place, unit, undoes in found]
+
+
+def next_due(state: State) -> datetime | None:
+    """When something happens by itself; None: never."""
+    if state.ended is not None or state.started_at is None:
+        return None
+    dues = [state.unit(*place).due_at for place in (*state.waiting, *state.undoing)]
+    if not state.paused:
+        dues += [state.unit(*place).due_at for place in state.retrying]
+    if state.problem is None:
+        dues.append(state.deadline_at)
+    return min((due for due in dues if due is not None), default=None)
+
+
+def next_to_undo(state: State) -> Place | None:
+    """The unit that was done last, of those that can be undone, are not, and may have had an effect."""
+    found: tuple[int, Place] | None = None
+    for name, task in state.definition.tasks.items():
+        if task.compensation is None and task.kind != "workflow":
+            continue
+        whole = state.units[name]
+        for item, unit in whole.items.items() if task.map is not None else ((None, whole),):
+            done = unit.status == "completed" or (unit.status == "failed" and unit.unsure and task.compensation)
+            if done and (found is None or unit.order > found[0]):
+                found = unit.order, (name, item)
+    return None if found is None else found[1]
+
+
+# -- what expressions see -----------------------------------------------------------------------------------------
+
+
+def context(state: State, names: Iterable[str], blobs: Blobs, place: Place | None = None) -> dict[str, Any]:
+    """What expressions that refer to these tasks see; with a place, its item too.
+
+    Raises:
+        KeyError: an output lies in the object store and is not at hand.
+        ExpressionError, ValueError: the list of items cannot be found.
+    """
+    known: dict[str, Any] = {
+        "inputs": state.created.inputs,
+        "workflow": {"id": state.created.workflow_id, "name": state.definition.name},
+        "tasks": {name: _seen(state, name, blobs) for name in names if name in state.units},
+    }
+    if place is not None and place[1] is not None:
+        known |= {"item": _list(state, place[0], blobs)[place[1]], "index": place[1]}
+    return known
+
+
+def _list(state: State, name: str, blobs: Blobs) -> list[Any]:
+    """What a task's map is over. It refers to what is settled, so it stays."""
+    if name not in state.lists:
+        over = state.task(name).map
+        assert over is not None
+        state.lists[name] = evaluate(over.over, context(state, names(over.over).tasks, blobs))
+    return state.lists[name]
+
+
+def _seen(state: State, name: str, blobs: Blobs) -> dict[str, Any]:
+    whole = state.units[name]
+    told = None if whole.problem is None else whole.problem.model_dump(mode="json", exclude_none=True)
+    return {"output": output_of(state, name, blobs), "status": whole.status, "problem": told}
+
+
+def output_of(state: State, name: str, blobs: Blobs) -> Any:
+    """A task's output; of a mapped one the list of its items'."""
+    whole = state.units[name]
+    if whole.size is None:
+        return blobs[whole.blob] if whole.blob else whole.output
+    items = (whole.items.get(number) for number in range(whole.size))
+    return [None if item is None else blobs[item.blob] if item.blob else item.output for item in items]
+
+
+def blobs_of(state: State, names: Iterable[str]) -> set[str]:
+    """The large outputs of these tasks."""
+    units = [
+        unit for name in names if name in state.units for unit in (state.units[name], *state.units[name].items.values())
+    ]
+    return {unit.blob for unit in units if unit.blob is not None}
+
+
+def _in_order(place: Place) -> tuple[str, int]:
+    return place[0], -1 if place[1] is None else place[1]
+
+
+def _unresolved(name: str, error: Exception) -> Problem:
+    return problem("unresolved", "A value could not be found", f"{name}: {error}", status=422)
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        at = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"wait_until is {value!r}, which is no moment such as 2026-03-01T09:00:00+01:00") from None
+    if at.tzinfo is None:
+        raise ValueError(f"wait_until is {value!r}, which names no time zone")
+    return at.astimezone(now().tzinfo)
+
+
+def _kind(value: Any) -> str:
+    names = {
+        dict: "an object",
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        type(None): "null",
+    }
+    return names.get(type(value), type(value).__name__)
