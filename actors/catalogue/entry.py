@@ -15,6 +15,9 @@ Path = tuple[Any, ...]
 
 NOT_A_KEY = "must be the name of an environment variable that holds the key, never the key itself"
 
+MOST_NAMED = 40
+"""Names that a sentence lists."""
+
 _PATTERNS = {
     "model": "must be a litellm model string, provider/model",
     "api_base": "must start with http:// or https://",
@@ -60,10 +63,12 @@ def entry(schema: type[S], fields: Mapping[Any, Any], file: str, key: str, known
 
 
 def nearest(word: object, words: Iterable[str]) -> str:
-    """`did you mean 'x'?`, or all there are when none is near."""
+    """`did you mean 'x'?`, or what there is when none is near."""
     known = sorted(words)
     if near := _near(word, known):
         return f"did you mean {near!r}?"
+    if len(known) > MOST_NAMED:
+        known = [*known[:MOST_NAMED], f"{len(known) - MOST_NAMED:,} more"]
     return f"there are {', '.join(known)}" if known else "there are none"
 
 

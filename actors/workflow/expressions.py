@@ -14,12 +14,14 @@ from schemas.message import MAX_DEPTH
 from schemas.workflow import MAX_OUTPUT_BYTES
 
 __all__ = [
+    "Context",
     "ExpressionError",
     "Names",
     "bare",
     "escaped",
     "evaluate",
     "names",
+    "queries",
     "references",
     "resolve",
     "texts",
@@ -37,7 +39,7 @@ def references(value: Any) -> Names:
     Raises:
         ValueError: an expression cannot be read; says where and why.
     """
-    return reduce(or_, (query(found).names for _, text in texts(value) for found in _expressions(text)), Names())
+    return reduce(or_, (found.names for _, text in texts(value) for found in queries(text)), Names())
 
 
 def names(expression: str) -> Names:
@@ -47,6 +49,15 @@ def names(expression: str) -> Names:
         ValueError: it cannot be read.
     """
     return query(bare(expression)).names
+
+
+def queries(text: str) -> list[Query]:
+    """Every `${expression}` of a text, parsed.
+
+    Raises:
+        ValueError: one cannot be read.
+    """
+    return [part for part in _parts(text) if isinstance(part, Query)]
 
 
 def resolve(value: Any, context: Context) -> Any:
@@ -141,10 +152,6 @@ def _parts(text: str) -> Iterator[str | Query]:
             at = end + 1
     if at < len(text):
         yield text[at:]
-
-
-def _expressions(text: str) -> list[str]:
-    return [part.text for part in _parts(text) if isinstance(part, Query)]
 
 
 def _search(found: Query, context: Context) -> Any:

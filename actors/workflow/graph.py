@@ -6,7 +6,8 @@ from graphlib import CycleError, TopologicalSorter
 from operator import or_
 from typing import NamedTuple
 
-from actors.workflow.expressions import Names, names, references, texts
+from actors.workflow.expressions import Names, bare, queries, texts
+from actors.workflow.query import Query, query
 from schemas.workflow import TaskDefinition, Work, WorkflowDefinition
 
 Edges = Mapping[str, Sequence[str]]
@@ -23,13 +24,22 @@ class Use(NamedTuple):
     """Whether the text is an expression, with or without `${}`; else they stand within it as `${expression}`."""
 
     @property
+    def queries(self) -> list[Query]:
+        """Its expressions.
+
+        Raises:
+            ValueError: one cannot be read.
+        """
+        return [query(bare(self.text))] if self.bare else queries(self.text)
+
+    @property
     def names(self) -> Names:
         """What it refers to.
 
         Raises:
             ValueError: an expression cannot be read.
         """
-        return names(self.text) if self.bare else references(self.text)
+        return reduce(or_, (each.names for each in self.queries), Names())
 
 
 def uses(work: Work) -> Iterator[Use]:

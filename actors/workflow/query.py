@@ -32,6 +32,7 @@ MAX_STEPS = 1_000_000
 ROOTS = ("inputs", "tasks", "workflow", "item", "index", "output")
 TASK_FIELDS = ("output", "status", "problem")
 """What can be asked of a task."""
+WORKFLOW_FIELDS = ("id", "name")
 
 Node = dict[str, Any]
 
@@ -207,8 +208,8 @@ def _check_call(name: str, given: int, text: str) -> None:
 
 # -- names -----------------------------------------------------------------------------------------------------------
 
-_CONTEXT, _TASKS, _INPUTS, _VALUE = "context", "tasks", "inputs", "value"
-"""What a part of an expression gives, as far as that can be told: all there is, all tasks, all inputs, something."""
+_CONTEXT, _TASKS, _INPUTS, _WORKFLOW, _VALUE = "context", "tasks", "inputs", "workflow", "value"
+"""What a part of an expression gives, as far as that can be told: all there is, all tasks, all inputs …, something."""
 _TASK = "task "
 """One task, its id behind it."""
 
@@ -265,12 +266,14 @@ class _Names:
                 self._mistake(self._unknown(name))
                 return _VALUE
             self.found |= Names(roots=frozenset({name}))
-            return {"tasks": _TASKS, "inputs": _INPUTS}.get(name, _VALUE)
+            return name if name in (_TASKS, _INPUTS, _WORKFLOW) else _VALUE
         if scope == _TASKS:
             self.found |= Names(tasks=frozenset({name}))
             return _TASK + name
         if scope == _INPUTS:
             self.found |= Names(inputs=frozenset({name}))
+        elif scope == _WORKFLOW and name not in WORKFLOW_FIELDS:
+            self._mistake(f"a workflow has {' and '.join(WORKFLOW_FIELDS)}, and no {name!r}")
         elif scope.startswith(_TASK) and name not in TASK_FIELDS:
             task = scope.removeprefix(_TASK)
             self._mistake(
