@@ -19,7 +19,7 @@ from nats.js.errors import APIError, NoStreamResponseError
 from nats.micro.service import Service, ServiceConfig
 from pydantic import BaseModel
 
-from bus import trace
+from bus import trace, urls
 from bus.blobs import H_REF, REQUESTS, TRAVEL_LIMIT, Blobs
 from bus.codec import CONTENT_TYPE, decode, encode
 from bus.desk import HEARTBEAT_S, Beating, Desk, Endpoint, InFlight, Load
@@ -54,6 +54,7 @@ class Bus:
     """One process's connection. `connect` first; `close` drains what is under way."""
 
     def __init__(self, url: str, name: str) -> None:
+        """`url` may name several servers of a cluster, with commas between: see `bus.urls`."""
         self._url, self.name = url, name
         self._nc = Client()
         self._js: JetStreamContext | None = None
@@ -92,6 +93,11 @@ class Bus:
         return self._nc.is_connected and not self.closed.is_set()
 
     @property
+    def clustered(self) -> bool:
+        """Whether the server is one of several, so that one may not have yet what another has."""
+        return bool(self._nc._server_info.get("cluster"))
+
+    @property
     def in_flight(self) -> int:
         return len(self._running)
 
@@ -105,7 +111,8 @@ class Bus:
         while True:
             try:
                 await self._nc.connect(
-                    self._url,
+                    urls.servers(self._url),
+                    **urls.login(self._url),
                     name=self.name,
                     connect_timeout=2,
                     # Told to try for ever, nats-py would not come back from here either.

@@ -6,7 +6,6 @@ they won, and whoever lost stops.
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
@@ -16,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from pydantic import BaseModel, TypeAdapter
 
+from bus import history
 from bus.blobs import H_REF
 from bus.client import Bus
 from bus.codec import CONTENT_TYPE, decode_as, encode
@@ -38,9 +38,6 @@ ACK_S = 2.0
 """For JetStream's word on one message; then it is sent again."""
 RETRY_S = 0.1
 """Between two tries to write."""
-READ_BATCH = 256
-CATCH_UP_S = 5.0
-"""For a replica to have what the leader of the stream has."""
 FOLLOW_RECHECK_S = 5.0
 """A follower that has heard nothing for this long reads the log again, should the connection have dropped an event."""
 FOLLOW_RETRY_S = 0.5
@@ -236,22 +233,11 @@ class EventLog(Generic[E]):
             NotFound: there is none, it has grown too old for the stream, or nothing of it lies from `start` on.
             BusUnavailable: the stream did not answer.
         """
-        pattern = self._kind.events_of(tenant, of)
         found: list[Logged[E]] = []
-        while True:
-            request = json.dumps({"next_by_subj": pattern, "seq": start, "batch": READ_BATCH}).encode()
-            pending = 0
-            answers = self._bus.ask_many(f"$JS.API.DIRECT.GET.{self._kind.stream}", request)
-            async with contextlib.aclosing(answers):
-                async for msg in answers:
-                    headers = msg.headers or {}
-                    if "Status" in headers:
-                        pending = int(headers.get("Nats-Num-Pending", "0")) if headers["Status"] == "204" else 0
-                        break
-                    start = int(headers["Nats-Sequence"]) + 1
-                    found.append(Logged(start - 1, await self.event_of(msg)))
-            if not pending:
-                break
+        pattern = self._kind.events_of(tenant, of)
+        async with contextlib.aclosing(history.messages(self._bus, self._kind.stream, pattern, start)) as messages:
+            async for msg in messages:
+                found.append(Logged(int((msg.headers or {})["Nats-Sequence"]), await self.event_of(msg)))
         if not found:
             raise NotFound(self._kind.noun, of)
         return [entry for entry in found if entry.event.seq > after]

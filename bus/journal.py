@@ -8,7 +8,6 @@ reservation, marked, and only then tried again.
 
 import contextlib
 import hashlib
-import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol
@@ -17,6 +16,7 @@ import nats.errors
 from nats.js.errors import APIError, NotFoundError
 from pydantic import BeforeValidator
 
+from bus import history
 from bus.client import Bus
 from bus.codec import decode, encode
 from bus.eventlog import NO_ROOM, WRONG_LAST_SEQUENCE
@@ -146,7 +146,7 @@ class Journal:
             BusUnavailable: the stream did not answer.
         """
         try:
-            msg = await self._bus.js.get_last_msg(CALLS, str(key), direct=True)
+            msg = await self._bus.js.get_last_msg(CALLS, str(key), direct=not self._bus.clustered)
         except NotFoundError:
             return Kept(0, None)
         except (nats.errors.Error, APIError, TimeoutError) as error:
@@ -210,19 +210,10 @@ class Journal:
         """
         of_step = {} if step is None else {"step": step}
         pattern = CallJournal.pattern(tenant=tenant, task=task_id, **of_step)
-        start, pending = 1, 1
-        while pending:  # the server gives so many in one batch, and then says how many are left
-            request = json.dumps({"next_by_subj": pattern, "seq": start, "batch": 1024}).encode()
-            pending = 0
-            async with contextlib.aclosing(self._bus.ask_many(f"$JS.API.DIRECT.GET.{CALLS}", request)) as answers:
-                async for msg in answers:
-                    headers = msg.headers or {}
-                    if "Status" in headers:
-                        pending = int(headers.get("Nats-Num-Pending", "0")) if headers["Status"] == "204" else 0
-                        break
-                    start = int(headers["Nats-Sequence"]) + 1
-                    entry = decode(await self._bus.blobs.load(msg), Entry)
-                    yield CallJournal.parse(headers["Nats-Subject"]), entry
+        async with contextlib.aclosing(history.messages(self._bus, CALLS, pattern)) as messages:
+            async for msg in messages:
+                entry = decode(await self._bus.blobs.load(msg), Entry)
+                yield CallJournal.parse((msg.headers or {})["Nats-Subject"]), entry
 
 
 def in_doubt(call: Call) -> Call:

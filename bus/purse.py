@@ -97,7 +97,9 @@ class PurseStream:
         """Whether the record is still there."""
         with _unavailable("the reservation was not read"):
             try:
-                await self._bus.js.get_last_msg(RESERVATIONS, str(_subject(reservation)), direct=True)
+                await self._bus.js.get_last_msg(
+                    RESERVATIONS, str(_subject(reservation)), direct=not self._bus.clustered
+                )
             except NotFoundError:
                 return False
         return True
@@ -134,7 +136,7 @@ class PurseStream:
         """The change that a repeated one was the second of: the acknowledgement of a duplicate has no value."""
         with _unavailable(f"{counter} was not read"):
             try:
-                msg = await self._bus.js.get_msg(PURSE, seq=seq, direct=True)
+                msg = await self._bus.js.get_msg(PURSE, seq=seq, direct=not self._bus.clustered)
                 return Added(_value(msg.data), int((msg.headers or {})["Nats-Incr"]), repeated=True)
             except NotFoundError:
                 log.warning("a change of a budget is too long ago to be read", counter=counter)
@@ -158,7 +160,7 @@ class PurseStream:
         found = dict.fromkeys(counters, 0)
         if len(counters) == 1:  # 0.15 ms; the batch below takes twice that
             with _unavailable(f"{counters[0]} was not read"), contextlib.suppress(NotFoundError):
-                msg = await self._bus.js.get_last_msg(PURSE, counters[0], direct=True)
+                msg = await self._bus.js.get_last_msg(PURSE, counters[0], direct=not self._bus.clustered)
                 found[counters[0]] = _value(msg.data)
             return found
         for first in range(0, len(counters), _BATCH):

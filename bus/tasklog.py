@@ -170,7 +170,9 @@ class TaskLog:
     async def pending_command(self, tenant: str, task_id: str) -> Command | None:
         """The last command that the task was sent, if any."""
         try:
-            msg = await self._bus.js.get_last_msg(COMMANDS, str(TaskCommand(tenant, task_id)), direct=True)
+            msg = await self._bus.js.get_last_msg(
+                COMMANDS, str(TaskCommand(tenant, task_id)), direct=not self._bus.clustered
+            )
         except NotFoundError:
             return None
         except (nats.errors.Error, APIError, TimeoutError) as error:

@@ -140,6 +140,7 @@ def platform_status(settings: "Settings") -> "PlatformStatus":
     """What is recorded of the platform of this home, and what it says itself. Not running is an answer."""
     import os
 
+    from bus import urls
     from devskyy.client import Client
     from devskyy.supervisor.state import read_state
     from schemas.errors import DevSkyyError
@@ -153,7 +154,7 @@ def platform_status(settings: "Settings") -> "PlatformStatus":
     found = PlatformStatus(
         ready=False,
         http=stated or (alive.http if alive else None),
-        nats=_without_credentials(alive.nats_url) if alive else None,
+        nats=urls.shown(alive.nats_url) if alive else None,
         ray_dashboard=alive.ray_dashboard if alive else None,
         home=str(settings.home),
     )
@@ -200,8 +201,3 @@ def _why_not(state: "PlatformState | None") -> str:
 
 def _http_of(settings: "Settings") -> str:
     return f"http://{settings.http_host}:{settings.http_port}"
-
-
-def _without_credentials(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

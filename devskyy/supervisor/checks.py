@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import psutil
 
+from bus import urls
 from devskyy.supervisor import ports
 from devskyy.supervisor.state import state_path
 from schemas.errors import StartError
@@ -45,8 +45,8 @@ def check(settings: Settings) -> None:
             "start it without DEVSKYY_HTTP_HOST, make a key with `devskyy keys create NAME`, and start it anew",
         )
     if settings.ray_address is not None and not is_loopback(settings.ray_address.rsplit(":", 1)[0].split("//")[-1]):
-        broker = urlsplit(settings.nats_url).hostname if settings.nats_url else None
-        if broker is None or is_loopback(broker):
+        brokers = urls.hosts(settings.nats_url) if settings.nats_url else []
+        if not brokers or any(map(is_loopback, brokers)):
             raise StartError(
                 "other nodes of the Ray cluster cannot reach a NATS on this machine's loopback",
                 "run a NATS with JetStream, TLS and credentials that they reach, and set DEVSKYY_NATS_URL",
