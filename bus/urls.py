@@ -1,0 +1,36 @@
+"""The URL of a broker: one server, or several of a cluster with commas between, each with its credentials."""
+
+from urllib.parse import SplitResult, unquote, urlsplit
+
+
+def servers(url: str) -> list[str]:
+    """Each server by itself."""
+    return [server.strip() for server in url.split(",") if server.strip()]
+
+
+def hosts(url: str) -> list[str]:
+    """Their host names or addresses."""
+    return [split.hostname or "" for split in _split(url)]
+
+
+def login(url: str) -> dict[str, str]:
+    """How to log in at every server, as options of nats-py; empty where each has credentials of its own, or none.
+
+    A cluster tells its clients of its other servers, without credentials.
+    """
+    found = {(split.username, split.password) for split in _split(url)}
+    if len(found) != 1:
+        return {}
+    ((user, password),) = found
+    if user is None:
+        return {}
+    return {"token": unquote(user)} if password is None else {"user": unquote(user), "password": unquote(password)}
+
+
+def shown(url: str) -> str:
+    """Without credentials."""
+    return ",".join(f"{split.scheme}://{split.netloc.rpartition('@')[2]}" for split in _split(url))
+
+
+def _split(url: str) -> list[SplitResult]:
+    return [urlsplit(server if "://" in server else f"nats://{server}") for server in servers(url)]
