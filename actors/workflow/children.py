@@ -5,7 +5,7 @@ from typing import Any
 from actors.workflow.expressions import resolve
 from actors.workflow.recovery import recovered
 from actors.workflow.state import State
-from actors.workflow.turn import Assignment, Outcome, problem
+from actors.workflow.work import Assignment, Outcome, problem
 from bus.workflowlog import WorkflowLog
 from schemas.budget import Budget
 from schemas.message import now

@@ -2,7 +2,8 @@
 
 import structlog
 
-from actors.workflow.state import CODE, State
+from actors.workflow import snapshot as snapshots
+from actors.workflow.state import State
 from bus.workflowlog import Snapshot, WorkflowLog
 from schemas.errors import NotFound
 from schemas.workflow_event import Created
@@ -18,7 +19,7 @@ async def recovered(workflows: WorkflowLog, tenant: str, workflow_id: str) -> St
         BusUnavailable: the stream did not answer.
     """
     snapshot = await workflows.snapshot(tenant, workflow_id)
-    if snapshot is not None and snapshot.code == CODE:
+    if snapshot is not None and snapshot.code == snapshots.CODE:
         state = _restored(await workflows.created(tenant, workflow_id), snapshot)
         if state is not None:
             try:
@@ -38,13 +39,13 @@ async def recovered(workflows: WorkflowLog, tenant: str, workflow_id: str) -> St
 
 
 def snapshot_of(state: State) -> Snapshot:
-    return Snapshot(code=CODE, seq=state.seq, stream_seq=state.stream_seq, state=state.dump())
+    return Snapshot(code=snapshots.CODE, seq=state.seq, stream_seq=state.stream_seq, state=snapshots.dump(state))
 
 
 def _restored(created: Created, snapshot: Snapshot) -> State | None:
     """None: the snapshot cannot be read, and the whole history has to be."""
     try:
-        return State.load(created, snapshot.state)
+        return snapshots.load(created, snapshot.state)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         log.warning("a snapshot is of no use", workflow=created.workflow_id, error=repr(error))
         return None

@@ -13,7 +13,8 @@ import structlog
 
 from actors.workflow.expressions import ExpressionError
 from actors.workflow.state import State, label
-from actors.workflow.turn import Assignment, Outcome, Turn, next_due, problem, under_way
+from actors.workflow.turn import Turn, next_due
+from actors.workflow.work import Assignment, Outcome, problem, under_way
 from schemas.errors import DevSkyyError, TooLarge
 from schemas.message import now
 from schemas.problem import Problem

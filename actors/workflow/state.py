@@ -1,13 +1,9 @@
 """A workflow as its events tell it: a pure fold, by which any engine takes over where another stopped."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
-
-import msgpack
 
 from actors.workflow import graph
 from schemas.problem import Problem
@@ -36,9 +32,6 @@ SIGNALS_KEPT = 1000
 
 SIGNAL = "signal"
 """Who served a task that waited for one."""
-
-CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
-"""Changes with the fold: a snapshot of another version of it is not read."""
 
 
 @dataclass(slots=True)
@@ -117,11 +110,11 @@ class State:
         self.order = 0
         self.cost_usd = 0.0
         self.cost_unknown = False
-        self._index()
+        self.reindex()
 
     # -- what follows from the units ---------------------------------------------------------------------------
 
-    def _index(self) -> None:
+    def reindex(self) -> None:
         """Find out anew which units run, wait, or may begin."""
         self.running: set[Place] = set()
         self.waiting: set[Place] = set()
@@ -139,7 +132,7 @@ class State:
         self.ready: dict[str, None] = {}
         """Tasks whose dependencies are all settled, and that have not begun."""
         for name, whole in self.units.items():
-            if whole.status in SETTLED:
+            if whole.status in SETTLED or whole.status == "compensating":
                 self.settled += 1
                 if whole.status == "failed" and not self.definition.tasks[name].allow_failure:
                     self.broken.add(name)
@@ -150,6 +143,7 @@ class State:
                 self.ready[name] = None
 
     def _lets_on(self, name: str) -> bool:
+        """Whether tasks that need it may begin, as far as it is concerned."""
         status = self.units[name].status
         return status in ("completed", "skipped") or (status == "failed" and self.definition.tasks[name].allow_failure)
 
@@ -276,6 +270,8 @@ class State:
                 self.ended, self.problem = "failed", event.problem
             case Cancelled():
                 self.ended, self.problem = "cancelled", event.problem
+            case Retried():
+                self.reindex()  # while it was being undone, nobody kept count of what may begin
         if self.ended is not None and self.finished_at is None:
             self.finished_at = event.at
         self.claims = self.claims + 1 if isinstance(event, Claimed) else 0
@@ -306,13 +302,13 @@ class State:
         elif change.to == "pending":
             whole.size, whole.items, whole.begun, whole.again, whole.settled = None, {}, 0, [], 0
             self.lists.pop(change.task, None)
-            self._index()
+            self.reindex()
         elif change.to == "compensating" or before == "compensating":
             pass
         elif change.to in SETTLED and before not in SETTLED:
             self._settle(change.task, whole)
         elif before in SETTLED:
-            self._index()
+            self.reindex()
         elif before == "pending":
             self.ready.pop(change.task, None)
 
@@ -404,46 +400,6 @@ class State:
                 if not self.left[other] and self.units[other].status == "pending":
                     self.ready[other] = None
 
-    # -- snapshots ---------------------------------------------------------------------------------------------
-
-    def dump(self) -> bytes:
-        """All of it but the event that created it, for `load`."""
-        told = {name: getattr(self, name) for name in _KEPT}
-        told["problem"] = None if self.problem is None else self.problem.model_dump(exclude_none=True)
-        told["units"] = {name: _row(whole, _WHOLE) for name, whole in self.units.items()}
-        told["items"] = {
-            name: {number: _row(item, _UNIT) for number, item in whole.items.items()}
-            for name, whole in self.units.items()
-            if whole.items
-        }
-        packed: bytes = msgpack.packb(told, datetime=False, default=_plain)
-        return packed
-
-    @classmethod
-    def load(cls, created: Created, data: bytes) -> "State":
-        """What `dump` wrote, of the workflow that this event created.
-
-        Raises:
-            ValueError, KeyError, TypeError: it is something else.
-        """
-        told = msgpack.unpackb(data, strict_map_key=False)
-        state = cls(created)
-        for name in _KEPT:
-            setattr(state, name, told[name])
-        for name in ("started_at", "deadline_at", "finished_at"):
-            setattr(state, name, _moment(getattr(state, name)))
-        state.problem = None if told["problem"] is None else Problem.model_validate(told["problem"])
-        state.signals = [(name, payload) for name, payload in told["signals"]]
-        for name, row in told["units"].items():
-            _read(state.units[name], row, _WHOLE)
-        for name, rows in told["items"].items():
-            items = state.units[name].items
-            for number, row in rows.items():
-                _read(unit := Unit(), row, _UNIT)
-                items[number] = unit
-        state._index()
-        return state
-
 
 def label(place: Place) -> str:
     """A unit as people read it: `resize`, `resize[3]`."""
@@ -451,45 +407,10 @@ def label(place: Place) -> str:
     return task if item is None else f"{task}[{item}]"
 
 
+def in_order(place: Place) -> tuple[str, int]:
+    """Sorts units always the same way."""
+    return place[0], -1 if place[1] is None else place[1]
+
+
 def cancelled(reason: str) -> Problem:
     return Problem(type="urn:devskyy:problem:cancelled", title="It was cancelled", status=409, detail=reason)
-
-
-_KEPT = (
-    "seq", "stream_seq", "owner", "claims", "started_at", "deadline_at", "finished_at", "ended", "paused", "cancelled",
-    "compensates", "output", "blob", "signals", "commands", "compensated", "undone", "order", "cost_usd",
-    "cost_unknown",
-)  # fmt: skip
-_UNIT = tuple(each.name for each in fields(Unit))
-_WHOLE = tuple(each.name for each in fields(Whole) if each.name != "items")
-_MOMENTS = frozenset({"due_at", "started_at", "finished_at"})
-_NEW = {Unit: Unit(), Whole: Whole()}
-
-
-def _row(unit: Unit, names: tuple[str, ...]) -> dict[int, Any]:
-    """What differs from a new one, by the place of its name."""
-    new = _NEW[type(unit)]
-    return {number: value for number, name in enumerate(names) if (value := getattr(unit, name)) != getattr(new, name)}
-
-
-def _read(unit: Unit, row: dict[int, Any], names: tuple[str, ...]) -> None:
-    for number, value in row.items():
-        name = names[number]
-        read = _moment if name in _MOMENTS else Problem.model_validate if name == "problem" else None
-        setattr(unit, name, value if read is None else read(value))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return (value - _EPOCH) // _MICROSECOND
-    if isinstance(value, Problem):
-        return value.model_dump(exclude_none=True)
-    raise TypeError(f"{type(value).__name__} cannot be kept")
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def _moment(value: Any) -> datetime | None:
-    return None if value is None else _EPOCH + value * _MICROSECOND

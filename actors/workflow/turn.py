@@ -1,83 +1,32 @@
 """What happens next: a pure function of a workflow's state, of what became known, and of the moment."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from actors.workflow import graph
-from actors.workflow.expressions import ExpressionError, evaluate, names, references, resolve, truth
-from actors.workflow.state import SIGNAL, Place, State, Unit, cancelled, label
+from actors.workflow.commands import answer, begin_anew
+from actors.workflow.expressions import ExpressionError, evaluate, references, resolve, truth
+from actors.workflow.seen import Blobs, blobs_of, context, output_of
+from actors.workflow.state import SIGNAL, Place, State, Unit, in_order, label
+from actors.workflow.work import Assignment, Outcome, problem, ref_of
 from schemas.message import now
-from schemas.problem import Problem, urn
+from schemas.problem import Problem
 from schemas.workflow import ITEMS_WITHOUT_LIMIT, MAX_ITEMS, UnitStatus, Work
 from schemas.workflow_event import (
     Advanced,
     Cancelled,
-    Cancelling,
     Change,
     Completed,
     Failed,
     Failing,
-    Paused,
-    Resumed,
     Retried,
-    Signalled,
-    Started,
     WorkflowCommand,
     WorkflowEvent,
 )
 
 CLAIMS_IN_VAIN = 20
 """So many engines in a row that did not get on with it, and it is given up."""
-
-Blobs = Mapping[str, Any]
-"""Large outputs that are at hand, by name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A unit that is to be worked on."""
-
-    place: Place
-    attempt: int
-    serial: int
-    undoes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of an assignment."""
-
-    assignment: Assignment
-    output: Any = None
-    blob: str | None = None
-    bytes: int | None = None
-    problem: Problem | None = None
-    unsure: bool = False
-    """Whether it may have had its effect although there is a problem."""
-    cancelled: bool = False
-    cost_usd: float | None = None
-    unpriced: bool = False
-    served_by: str | None = None
-    once: bool | None = None
-
-
-def key_of(workflow_id: str, work: Assignment) -> str:
-    """The idempotency key of a unit's work; the same as long as nobody knows what became of it."""
-    task, item = work.place
-    named = task if item is None else f"{task}.{item}"
-    return f"{workflow_id}.{named}.{'undo.' if work.undoes else ''}{work.serial}"
-
-
-def ref_of(workflow_id: str, work: Assignment) -> str:
-    """The id of the agent task, or of the workflow, that does a unit's work."""
-    return hashlib.sha256(key_of(workflow_id, work).encode()).hexdigest()[:32]
-
-
-def problem(code: str, title: str, detail: str, *, status: int = 500, retryable: bool = False) -> Problem:
-    return Problem(type=urn(code), title=title, status=status, detail=detail, retryable=retryable)
 
 
 class Turn:
@@ -100,11 +49,11 @@ class Turn:
         """The event to write; None: nothing has happened."""
         state = self._state
         if command is not None:
-            self._draft = self._answer(command)
+            self._draft = answer(state, command, self._at, self._event, self._owner)
             if self._draft is not None:
                 state.begin(self._draft)
                 if isinstance(self._draft, Retried):
-                    self._begin_anew(command.task)
+                    begin_anew(state, command.task, self._change)
         if state.ended is None and state.started_at is not None:
             for outcome in outcomes:
                 self._settle(outcome)
@@ -143,83 +92,6 @@ class Turn:
             percentage=0.0,
             **said,
         )
-
-    # -- commands ----------------------------------------------------------------------------------------------
-
-    def _answer(self, command: WorkflowCommand) -> WorkflowEvent | None:
-        """The event that a command brings about; None where it has no effect: it came before, or is too late."""
-        state, sent = self._state, {"command": command.command}
-        event: WorkflowEvent | None = None
-        if command.command in state.commands:
-            return None
-        going_on = state.ended is None and state.problem is None
-        match command.kind:
-            case "start" if state.started_at is None and going_on:
-                until = self._at + timedelta(seconds=state.definition.timeout_s)
-                event = self._event(Started, owner=self._owner, deadline_at=until, **sent)
-            case "signal" if going_on and command.name is not None and self._usable(command.name, command.payload):
-                event = self._event(Signalled, name=command.name, payload=command.payload, **sent)
-            case "pause" if going_on and not state.paused and state.started_at is not None:
-                event = self._event(Paused, **sent)
-            case "resume" if going_on and state.paused:
-                event = self._event(Resumed, **sent)
-            case "cancel" if going_on:
-                said = {"reason": command.reason, "compensate": command.compensate, "owner": self._owner}
-                if state.started_at is None:
-                    event = self._event(Cancelled, problem=cancelled(command.reason), **sent)
-                else:
-                    event = self._event(Cancelling, **said, **sent)
-            case "undo" if state.ended == "completed":
-                event = self._event(Cancelling, owner=self._owner, reason=command.reason, **sent)
-            case "retry" if state.ended in ("failed", "cancelled") and state.started_at is not None:
-                until = self._at + timedelta(seconds=state.definition.timeout_s)
-                event = self._event(Retried, owner=self._owner, deadline_at=until, **sent)
-        return event
-
-    def _usable(self, name: str, payload: Any) -> bool:
-        """An approval says yes or no."""
-        task = self._state.definition.tasks.get(name)
-        if task is None or task.kind != "approval":
-            return True
-        return isinstance(payload, dict) and isinstance(payload.get("approved"), bool)
-
-    def _begin_anew(self, first: str | None) -> None:
-        """All that did not end well, and what was undone, begins anew; with a task named, so does what follows it."""
-        state = self._state
-        follow = set[str]()
-        if first is not None:
-            waiting = [first]
-            while waiting:
-                if (name := waiting.pop()) not in follow:
-                    follow.add(name)
-                    waiting += state.dependents[name]
-        anew = ("failed", "cancelled", "compensated", "skipped")
-        for name, whole in state.units.items():
-            if name in follow:
-                if whole.status != "pending":
-                    self._change(name, None, "pending")
-            elif whole.size is not None and whole.items:
-                again = [number for number, item in whole.items.items() if item.status in anew]
-                for number, item in whole.items.items():
-                    self._still_done((name, number), item)
-                if again or whole.status in anew:
-                    self._change(name, None, "running", size=whole.size)
-                    for number in again:
-                        self._change(name, number, "pending")
-            elif whole.status in anew and not self._rightly_failed(name):
-                self._change(name, None, "pending")
-            else:
-                self._still_done((name, None), whole)
-
-    def _still_done(self, place: Place, unit: Unit) -> None:
-        """What could not be undone need not be done again."""
-        if unit.status == "undo_failed":
-            self._change(*place, "completed", output=unit.output, blob=unit.blob, bytes=unit.bytes)
-
-    def _rightly_failed(self, name: str) -> bool:
-        """Failed as it may, or skipped: the same would come of it."""
-        status = self._state.units[name].status
-        return status == "skipped" or (status == "failed" and self._state.task(name).allow_failure)
 
     # -- what became known -------------------------------------------------------------------------------------
 
@@ -284,7 +156,7 @@ class Turn:
         return task.compensation if work.undoes and task.compensation is not None else task
 
     def _due(self) -> None:
-        for name, item in sorted(self._state.waiting, key=_in_order):
+        for name, item in sorted(self._state.waiting, key=in_order):
             unit = self._state.unit(name, item)
             if unit.due_at is None or unit.due_at > self._at:
                 continue
@@ -300,7 +172,7 @@ class Turn:
         state = self._state
         if not state.signals or not state.waiting:
             return
-        for name, item in sorted(state.waiting, key=_in_order):
+        for name, item in sorted(state.waiting, key=in_order):
             wanted = state.signal_of(name)
             for said, payload in state.signals:
                 if said != wanted:
@@ -342,11 +214,11 @@ class Turn:
     def _wind_down(self) -> None:
         """Nothing new begins; what waits is let go; and once nothing runs, what was done is undone, the last first."""
         state = self._state
-        for name, item in sorted(state.waiting | state.retrying, key=_in_order):
+        for name, item in sorted(state.waiting | state.retrying, key=in_order):
             self._change(name, item, "cancelled")
         if state.running:
             return
-        for place in sorted(state.undoing, key=_in_order):
+        for place in sorted(state.undoing, key=in_order):
             unit = state.unit(*place)
             if unit.due_at is not None and unit.due_at <= self._at:
                 self._undo(place, unit)
@@ -396,7 +268,7 @@ class Turn:
 
     def _begin(self) -> None:
         state = self._state
-        for place in sorted(state.retrying, key=_in_order):
+        for place in sorted(state.retrying, key=in_order):
             unit = state.unit(*place)
             if self._room <= 0:
                 break
@@ -498,14 +370,6 @@ class Turn:
         return bool(lacking)
 
 
-def under_way(state: State) -> list[Assignment]:
-    """What an engine that takes the workflow over has to work on."""
-    found = [(place, state.unit(*place), False) for place in sorted(state.running, key=_in_order)]
-    undoing = [(place, state.unit(*place), True) for place in sorted(state.undoing, key=_in_order)]
-    found += [each for each in undoing if each[1].due_at is None]
-    return [Assignment(place, unit.attempt, unit.serial, undoes) for place, unit, undoes in found]
-
-
 def next_due(state: State) -> datetime | None:
     """When something happens by itself; None: never."""
     if state.ended is not None or state.started_at is None:
@@ -530,62 +394,6 @@ def next_to_undo(state: State) -> Place | None:
             if done and (found is None or unit.order > found[0]):
                 found = unit.order, (name, item)
     return None if found is None else found[1]
-
-
-# -- what expressions see -----------------------------------------------------------------------------------------
-
-
-def context(state: State, names: Iterable[str], blobs: Blobs, place: Place | None = None) -> dict[str, Any]:
-    """What expressions that refer to these tasks see; with a place, its item too.
-
-    Raises:
-        KeyError: an output lies in the object store and is not at hand.
-        ExpressionError, ValueError: the list of items cannot be found.
-    """
-    known: dict[str, Any] = {
-        "inputs": state.created.inputs,
-        "workflow": {"id": state.created.workflow_id, "name": state.definition.name},
-        "tasks": {name: _seen(state, name, blobs) for name in names if name in state.units},
-    }
-    if place is not None and place[1] is not None:
-        known |= {"item": _list(state, place[0], blobs)[place[1]], "index": place[1]}
-    return known
-
-
-def _list(state: State, name: str, blobs: Blobs) -> list[Any]:
-    """What a task's map is over. It refers to what is settled, so it stays."""
-    if name not in state.lists:
-        over = state.task(name).map
-        assert over is not None
-        state.lists[name] = evaluate(over.over, context(state, names(over.over).tasks, blobs))
-    return state.lists[name]
-
-
-def _seen(state: State, name: str, blobs: Blobs) -> dict[str, Any]:
-    whole = state.units[name]
-    told = None if whole.problem is None else whole.problem.model_dump(mode="json", exclude_none=True)
-    return {"output": output_of(state, name, blobs), "status": whole.status, "problem": told}
-
-
-def output_of(state: State, name: str, blobs: Blobs) -> Any:
-    """A task's output; of a mapped one the list of its items'."""
-    whole = state.units[name]
-    if whole.size is None:
-        return blobs[whole.blob] if whole.blob else whole.output
-    items = (whole.items.get(number) for number in range(whole.size))
-    return [None if item is None else blobs[item.blob] if item.blob else item.output for item in items]
-
-
-def blobs_of(state: State, names: Iterable[str]) -> set[str]:
-    """The large outputs of these tasks."""
-    units = [
-        unit for name in names if name in state.units for unit in (state.units[name], *state.units[name].items.values())
-    ]
-    return {unit.blob for unit in units if unit.blob is not None}
-
-
-def _in_order(place: Place) -> tuple[str, int]:
-    return place[0], -1 if place[1] is None else place[1]
 
 
 def _unresolved(name: str, error: Exception) -> Problem:

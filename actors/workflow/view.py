@@ -4,10 +4,10 @@ from collections import Counter
 from typing import Any
 
 from actors.workflow.state import State, Unit
-from schemas.workflow import Attempted, TaskView, Workflow, WorkflowProgress
+from schemas.workflow import Attempted, TaskView, UnitStatus, Workflow, WorkflowProgress
 
-_RUNNING = ("running", "retrying", "compensating")
-_DONE = ("completed", "compensated", "undo_failed")
+_RUNNING: tuple[UnitStatus, ...] = ("running", "retrying", "compensating")
+_DONE: tuple[UnitStatus, ...] = ("completed", "compensated", "undo_failed")
 SHOWN_ITEMS = 1000
 """Items of a mapped task that are shown one by one."""
 

@@ -13,8 +13,9 @@ from typing import Any
 from actors.workflow import graph, outputs
 from actors.workflow.children import Children, budget_of
 from actors.workflow.expressions import names, resolve
+from actors.workflow.seen import Blobs, blobs_of, context, output_of
 from actors.workflow.state import State, label
-from actors.workflow.turn import Assignment, Blobs, Outcome, blobs_of, context, key_of, output_of, problem, ref_of
+from actors.workflow.work import Assignment, Outcome, key_of, problem, ref_of
 from bus.client import Bus
 from bus.subjects import ActorJob
 from bus.tasklog import TaskLog
