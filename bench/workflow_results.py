@@ -46,6 +46,11 @@ class Recovery:
     noticed_s: float | None = None
     """Of those, until the process that goes on knew that it was to; None: it was told to at once."""
 
+    @property
+    def resumed_s(self) -> float:
+        """The rest: finding out how the workflow stood, and the step."""
+        return self.seconds - (self.noticed_s or 0.0)
+
 
 @dataclass(frozen=True)
 class Span:

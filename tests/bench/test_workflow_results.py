@@ -35,6 +35,11 @@ def test_recoveries_are_told_apart_by_the_length_of_their_history() -> None:
     assert Results(recoveries=[short, long]).recovered(PEER, 10_000) == [long]
 
 
+def test_what_a_peer_was_told_at_once_we_had_to_notice() -> None:
+    assert Recovery(1, PEER, 100, seconds=1.5).resumed_s == 1.5
+    assert Recovery(1, OURS, 100, seconds=4.5, noticed_s=4.25).resumed_s == 0.25
+
+
 @pytest.mark.parametrize(
     ("settings", "promise"),
     [
