@@ -27,7 +27,7 @@ from bus.subjects import (
     WorkflowWake,
 )
 from schemas.completion import NO_TASK
-from schemas.errors import BusUnavailable
+from schemas.errors import BusUnavailable, ConfigError
 from schemas.workflow import YEAR_S
 
 log = structlog.get_logger()
@@ -120,7 +120,7 @@ def stream_configs(budget: int = BUDGET_BYTES, replicas: int = 1) -> list[api.St
     for config in configs:
         config.num_replicas = replicas
         if replicas > 1:
-            config.persist_mode = None  # the server writes in the background where there is one copy only
+            config.persist_mode = None  # with several copies the server writes none of them in the background
     return configs
 
 
@@ -247,6 +247,7 @@ async def ensure(client: Client, patience_s: float = 30.0, budget: int = BUDGET_
     Raises:
         BusUnavailable: JetStream did not answer in time.
         BadRequestError: an existing stream cannot be changed into ours.
+        ConfigError: there are to be several copies, and the server is no cluster.
     """
     deadline = asyncio.get_running_loop().time() + patience_s
     told = ""
@@ -254,9 +255,13 @@ async def ensure(client: Client, patience_s: float = 30.0, budget: int = BUDGET_
         try:
             await _ensure_once(client.jetstream(timeout=5), budget, replicas)
             return
-        except BadRequestError:
-            raise
         except (nats.errors.Error, APIError, TimeoutError) as error:
+            code = error.err_code if isinstance(error, APIError) else None
+            if code == _NO_CLUSTER:
+                rule = f"{replicas} copies need a NATS cluster of as many servers, and this NATS is one server"
+                raise ConfigError("environment", "DEVSKYY_STREAM_REPLICAS", rule) from error
+            if isinstance(error, BadRequestError) and code != _TOO_FEW_SERVERS:
+                raise
             why = str(error) or repr(error)
             if asyncio.get_running_loop().time() > deadline:
                 raise BusUnavailable(f"JetStream did not come up within {patience_s:g} s: {why}") from error
@@ -273,9 +278,12 @@ async def _ensure_once(js: JetStreamContext, budget: int, replicas: int) -> None
         before = 0
         with contextlib.suppress(NotFoundError):
             info = await js.stream_info(config.name)
-            before = info.config.max_bytes or 0
-            # Nothing that is there is lost, nor what is written while the limit is lowered.
-            config.max_bytes = max(config.max_bytes, min(before, info.state.bytes * 5 // 4))
+            if info.config.persist_mode != config.persist_mode:
+                await js.delete_stream(config.name)  # this cannot be changed; what is written so can be done without
+            else:
+                before = info.config.max_bytes or 0
+                # Nothing that is there is lost, nor what is written while the limit is lowered.
+                config.max_bytes = max(config.max_bytes, min(before, info.state.bytes * 5 // 4))
         growths.append((config.max_bytes - before, config))
     # What is set aside for the others may leave no room until those that shrink have given theirs back.
     for _, config in sorted(growths, key=lambda growth: growth[0]):
@@ -290,3 +298,6 @@ async def _ensure_once(js: JetStreamContext, budget: int, replicas: int) -> None
 
 
 _STREAM_NAME_IN_USE = 10058
+_TOO_FEW_SERVERS = 10005
+"""Not as many servers as there are to be copies are known so far."""
+_NO_CLUSTER = 10074
