@@ -250,9 +250,9 @@ def measure_all(found: Sequence[Side], rounds: int, steps: dict[int, int], histo
 def show(results: Results, names: Sequence[str]) -> None:
     console = Console()
     console = console if console.is_terminal else Console(width=140)
-    console.print(_speeds(results, names))
-    console.print(_recoveries(results, names))
-    console.print(_promises(results, names))
+    for table in (_speeds(results, names), _recoveries(results, names), _promises(results, names)):
+        if table.row_count:
+            console.print(table)
     console.print(f"one page to this disk (fdatasync): {results.fdatasync_ms:.2f} ms, median of {PAGES}")
 
 
