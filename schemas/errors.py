@@ -10,6 +10,7 @@
     │   ├── TooLarge             over a limit, both named
     │   ├── KeyReused            one idempotency key, two different bodies
     │   └── NotFound
+    ├── Conflict                 not as things stand; says how they stand
     ├── NotAuthenticated         no key was sent, or none that may be used
     ├── NotAllowed               the key may not do this
     ├── TooManyRequests          the key has used up its requests; says when to come again
@@ -134,12 +135,13 @@ class KeyReused(BadInput):
     code = "idempotency_key_reused"
     title = "This idempotency key belongs to another request"
 
-    def __init__(self, key: str, task_id: str) -> None:
-        super().__init__(key, task_id)
-        self.key, self.task_id = key, task_id
+    def __init__(self, key: str, task_id: str, kind: str = "task") -> None:
+        super().__init__(key, task_id, kind)
+        self.key, self.task_id, self.kind = key, task_id, kind
 
     def __str__(self) -> str:
-        return f"key {self.key!r} was used for task {self.task_id} with another body; send a new key for a new task"
+        was = f"key {self.key!r} was used for {self.kind} {self.task_id} with another body"
+        return f"{was}; send a new key for a new {self.kind}"
 
 
 class NotFound(BadInput):
@@ -153,6 +155,21 @@ class NotFound(BadInput):
 
     def __str__(self) -> str:
         return f"there is no {self.kind} {self.name!r}"
+
+
+class Conflict(DevSkyyError):
+    """What is asked for cannot be done as things stand."""
+
+    code = "conflict"
+    title = "That cannot be done as things stand"
+    http_status = 409
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class NotAuthenticated(DevSkyyError):

@@ -1,30 +1,22 @@
 """The tasks door: `/api/v1/tasks`."""
 
-import asyncio
-import contextlib
-import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Header, Path, Query, Request, Response
+from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
-from starlette.types import Receive, Scope, Send
 
 from actors.coordinator.staffing import staff
 from bus.subjects import token
-from bus.tasklog import Logged, TaskLog
-from schemas.errors import InvalidRequest, NotFound
-from schemas.event import TASK_EVENT, Command, TaskEvent
+from bus.tasklog import TaskLog
+from schemas.errors import NotFound
+from schemas.event import TASK_EVENT, Command
 from schemas.task import Links, Status, Task, TaskAccepted, TaskList, TaskRequest
+from serve import sse
 from serve.caller import caller
+from serve.headers import IdempotencyKey, LastEventId, Prefer, check_key, last_event, wait_s
 from serve.problems import documented
 from serve.recordings import check_replay
 from storage import TaskRepository
-
-MAX_WAIT_S = 600.0
-HEARTBEAT_S = 10.0
-_EVENT_ID = re.compile(r"[0-9]{1,18}")
-_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+(?:\.\d+)?)\"?", re.IGNORECASE)
 
 PROBLEMS = documented(
     {
@@ -63,28 +55,15 @@ def links(task_id: str) -> Links:
     return Links(self=path, events=f"{path}/events")
 
 
-def wait_s(prefer: str | None) -> float:
-    """Seconds that a `Prefer: wait=N` header asks for, 0 without one, at most 600.
-
-    Source: RFC 7240, section 4.3.
-    """
-    found = _WAIT.search(prefer or "")
-    return min(float(found.group(1)), MAX_WAIT_S) if found else 0.0
-
-
 @router.post("", status_code=202, response_model=None, responses={200: {"model": Task}, 202: {"model": TaskAccepted}})
 async def submit(
-    task: TaskRequest,
-    request: Request,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
-    prefer: Annotated[str | None, Header()] = None,
+    task: TaskRequest, request: Request, idempotency_key: IdempotencyKey = None, prefer: Prefer = None
 ) -> Response:
     """Accept one task: it is on disk before this returns. Repeating it with the same key returns the first.
 
     With `Prefer: wait=N` the whole task comes back if it ends within N seconds.
     """
-    if idempotency_key is not None and not idempotency_key.strip():
-        raise InvalidRequest("Idempotency-Key", "is empty")
+    check_key(idempotency_key)
     staff(task, (), request.app.state.catalogue)
     await check_replay(request, task.replay)
     waited, who = wait_s(prefer), caller(request)
@@ -131,7 +110,7 @@ async def _find(request: Request, task_id: str) -> Task:
 
 
 @router.delete("/{task_id}", response_model=None, responses={200: {"model": Task}, 202: {"model": Task}})
-async def cancel(task_id: TaskId, request: Request, prefer: Annotated[str | None, Header()] = None) -> Response:
+async def cancel(task_id: TaskId, request: Request, prefer: Prefer = None) -> Response:
     """Cancel a task: 202 when that was asked of its owner, 200 when it had ended already.
 
     With `Prefer: wait=N` the cancelled task comes back with what was spent.
@@ -150,7 +129,7 @@ async def cancel(task_id: TaskId, request: Request, prefer: Annotated[str | None
 async def events(
     task_id: TaskId,
     request: Request,
-    last_event_id: Annotated[str | None, Header()] = None,
+    last_event_id: LastEventId = None,
     after: Annotated[int, Query(ge=0)] = 0,
     follow: bool = True,
 ) -> StreamingResponse:
@@ -158,98 +137,15 @@ async def events(
 
     With `follow=false` only those so far.
     """
-    if last_event_id:
-        if not _EVENT_ID.fullmatch(last_event_id):
-            raise InvalidRequest("Last-Event-ID", "is no event number; this door's ids count a task's events from 1")
-        after = int(last_event_id)
     log, tenant = _log(request), caller(request).tenant
+    after = last_event(last_event_id, after)
     past = await log.read(tenant, _known(task_id), after)
-    stream = _sse(log.follow(tenant, task_id, after) if follow else _each(past))
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return _Closing(stream, media_type="text/event-stream", headers=headers)
+    return sse.stream(log.follow(tenant, task_id, after) if follow else sse.each([entry.event for entry in past]))
 
 
 def describe(app: FastAPI) -> None:
-    """Say in the application's description what the events of a task hold. FastAPI knows no such streams of ours.
-
-    Source: OpenAPI 3.2, section 4.14.4.
-    """
-    document = app.openapi()
-    event = TASK_EVENT.json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
-    for name, schema in event.pop("$defs").items():
-        document["components"]["schemas"].setdefault(name, schema)
-    document["components"]["schemas"]["TaskEvent"] = event
-    data = {"contentMediaType": "application/json", "contentSchema": {"$ref": "#/components/schemas/TaskEvent"}}
-    names = {"type": "string", "examples": list(event["discriminator"]["mapping"])}
-    item = {
-        "type": "object",
-        "required": ["id", "event", "data"],
-        "properties": {
-            "id": {"type": "string", "description": "Counts the task's events from 1"},
-            "event": {**names, "description": "What happened; later versions may have more"},
-            "data": {"type": "string", **data},
-        },
-    }
-    told = document["paths"][f"{router.prefix}/{{task_id}}/events"]["get"]["responses"]["200"]
-    told["description"] = "The events, each with its number, its name, and the whole of it as JSON on one line"
-    told["content"] = {"text/event-stream": {"itemSchema": item}}
-
-
-class _Closing(StreamingResponse):
-    """Closes what it streams from when it ends, however it ends; starlette leaves that to the garbage collector."""
-
-    def __init__(self, content: AsyncGenerator[bytes, None], **how: Any) -> None:
-        super().__init__(content, **how)
-        self._content = content
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            await self._content.aclose()
-
-
-async def _each(past: list[Logged]) -> AsyncIterator[TaskEvent]:
-    for entry in past:
-        yield entry.event
-
-
-async def _sse(followed: AsyncIterator[TaskEvent]) -> AsyncGenerator[bytes, None]:
-    """Server-sent events with heartbeats between them.
-
-    The follower runs in a task of its own, not in a task group around the `yield`s: a response that is cancelled at
-    one of these would leave the group's scope in another task than entered it.
-
-    Source: WHATWG HTML, section 9.2.6.
-    """
-    heard: asyncio.Queue[TaskEvent | Exception | None] = asyncio.Queue(16)
-
-    async def pump() -> None:
-        try:
-            async with contextlib.aclosing(cast(AsyncGenerator[TaskEvent, None], followed)):
-                async for event in followed:
-                    await heard.put(event)
-        except Exception as error:
-            await heard.put(error)
-        else:
-            await heard.put(None)
-
-    pumping = asyncio.create_task(pump())
-    try:
-        while True:
-            try:
-                event = await asyncio.wait_for(heard.get(), HEARTBEAT_S)
-            except TimeoutError:
-                yield b": heartbeat\n\n"
-                continue
-            if event is None:
-                return
-            if isinstance(event, Exception):
-                raise event
-            data = event.model_dump_json()
-            yield f"id: {event.seq}\nevent: {event.event}\ndata: {data}\n\n".encode()
-    finally:
-        pumping.cancel()
+    """Say in the application's description what the events of a task hold."""
+    sse.describe(app, f"{router.prefix}/{{task_id}}/events", "TaskEvent", TASK_EVENT)
 
 
 def _json(body: Task | TaskAccepted, status: int, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -257,7 +257,7 @@ async def test_a_follower_hears_each_event_as_it_happens_until_the_end(
 async def test_between_events_heartbeats_say_that_the_line_is_open(
     read: Read, tasks: TaskLog, task_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve.tasks.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("serve.sse.HEARTBEAT_S", 0.05)
     stream = await read(task_id)
     # Given a task of which nothing is heard for a while
     await until(lambda: stream.body.count(b": heartbeat\n\n") >= 3)

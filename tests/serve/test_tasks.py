@@ -14,7 +14,7 @@ from bus.tasklog import TaskLog, task_id_of
 from schemas.message import now
 from schemas.settings import DEFAULT_TENANT
 from schemas.task import Status, Task
-from serve.tasks import MAX_WAIT_S, wait_s
+from serve.headers import MAX_WAIT_S, wait_s
 from tests.serve.conftest import claim, complete, problem
 
 DOOR = "/api/v1/tasks"
