@@ -263,10 +263,14 @@ class EventLog(Generic[E]):
         body = await self._bus.blobs.unwrap(raw.data or b"", raw.headers)
         return decode_as(body, self._kind.adapter, f"{self._kind.noun} event")
 
-    async def follow(self, tenant: str, of: str, after: int = 0) -> AsyncIterator[E]:
+    async def follow(self, tenant: str, of: str, after: int = 0, place: int = 0) -> AsyncIterator[E]:
         """Events with `seq` over `after`, those to come included, until the last there is ends it; each once, in order.
 
         A bus that is away for a while delays events; it loses none and repeats none.
+
+        Args:
+            place: where the event `after` lies in the stream. What lies before is not read then, and that it ended the
+                thing is no reason to stop.
 
         Raises:
             NotFound: see `read`.
@@ -280,7 +284,7 @@ class EventLog(Generic[E]):
         # Subscribed before reading, on one connection: what is stored after the reading will be heard.
         subscription = await self._bus.client.subscribe(self._kind.events_of(tenant, of), cb=on_event)
         try:
-            known, place, begun, ended = after, 0, False, False
+            known, begun, ended = after, False, False
             heard: Logged[E] | None = None
             while True:
                 try:

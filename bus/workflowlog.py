@@ -118,12 +118,12 @@ class WorkflowLog:
         """The event that a message of the stream stands for, its large parts fetched."""
         return await self._log.event_of(msg)
 
-    def follow(self, tenant: str, workflow_id: str, after: int = 0) -> AsyncIterator[WorkflowEvent]:
+    def follow(self, tenant: str, workflow_id: str, after: int = 0, place: int = 0) -> AsyncIterator[WorkflowEvent]:
         """Events with `seq` over `after`, those to come included: see `EventLog.follow`.
 
         A workflow that has ended may be made to go on; whoever follows it until its end does not see that.
         """
-        return self._log.follow(tenant, workflow_id, after)
+        return self._log.follow(tenant, workflow_id, after, place)
 
     async def forget(self, tenant: str, workflow_id: str) -> None:
         """Remove what is kept of a workflow: its events, its snapshot and its timer.
