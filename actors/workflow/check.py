@@ -51,12 +51,13 @@ def check(
 
     Args:
         inputs: with their defaults; None: they are not there yet.
-        place: where the definition stands.
+        place: where the definition stands; empty: by itself.
 
     Raises:
         InvalidWorkflow: all that is wrong, each with the dotted path of its place.
     """
-    findings = list(dict.fromkeys(_findings(definition, inputs, known, place)))
+    found = _findings(definition, inputs, known, place)
+    findings = list(dict.fromkeys((where.removeprefix("."), rule) for where, rule in found))
     if len(findings) > MAX_FINDINGS:
         findings = [*findings[:MAX_FINDINGS], (place, f"{len(findings) - MAX_FINDINGS:,} more are left out")]
     if findings:

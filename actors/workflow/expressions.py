@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import or_
 from typing import Any
 
@@ -27,6 +27,9 @@ __all__ = [
     "texts",
     "truth",
 ]
+
+MAX_KEPT = 4000
+"""Characters of a text that is kept cut."""
 
 Context = Mapping[str, Any]
 """`inputs`; `tasks`: each with its output, status and problem; `workflow`: its id and name; in a mapped task `item` and
@@ -137,8 +140,17 @@ def texts(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
 _OPENING = re.compile(r"\$\$\{|\$\{")
 
 
-def _parts(text: str) -> Iterator[str | Query]:
+def _parts(text: str) -> tuple[str | Query, ...]:
     """A text cut into what stands there and what is to be evaluated."""
+    return _kept(text) if len(text) <= MAX_KEPT else tuple(_cut(text))
+
+
+@lru_cache(maxsize=2048)
+def _kept(text: str) -> tuple[str | Query, ...]:
+    return tuple(_cut(text))
+
+
+def _cut(text: str) -> Iterator[str | Query]:
     at = 0
     while (found := _OPENING.search(text, at)) is not None:
         if found.start() > at:
@@ -182,7 +194,7 @@ class _Resolution:
         return value
 
     def _text(self, text: str) -> Any:
-        parts = list(_parts(text))
+        parts = _parts(text)
         if len(parts) == 1 and isinstance(parts[0], Query):
             return self._value(parts[0])
         return "".join(part if isinstance(part, str) else self._within(part) for part in parts)

@@ -24,6 +24,8 @@ from schemas.message import check_plain
 
 MAX_LENGTH = 4000
 """Characters."""
+MAX_KEPT = 500
+"""Characters of an expression that is kept parsed, which takes some hundred bytes for each."""
 MAX_NESTING = 64
 """Of its parts within each other, and of the operators of a chain such as `a || b || c`."""
 MAX_STEPS = 1_000_000
@@ -83,20 +85,28 @@ class Query:
             raise ValueError("compares or combines values of different kinds") from None
 
 
-@lru_cache(maxsize=4096)
 def query(text: str) -> Query:
     """Parse an expression.
 
     Raises:
         ValueError: it breaks a rule; says which, and where.
     """
+    return _kept(text) if len(text) <= MAX_KEPT else _query(text)
+
+
+@lru_cache(maxsize=2048)
+def _kept(text: str) -> Query:
+    return _query(text)
+
+
+def _query(text: str) -> Query:
     if len(text) > MAX_LENGTH:
         raise ValueError(f"an expression has {MAX_LENGTH:,} characters at most; this one has {len(text):,}")
     for found in _pieces(text):
         if found[0].startswith("`"):
             _check_literal(found[0])
     try:
-        tree: Node = Parser().parse(text).parsed
+        tree: Node = _Parser().parse(text).parsed
     except RecursionError:
         raise ValueError(f"{_short(text)} is nested too deeply") from None
     except (JMESPathError, ValueError, LookupError, TypeError) as error:
@@ -105,6 +115,14 @@ def query(text: str) -> Query:
     names = _Names(text)
     names.use(names.follow(tree, _CONTEXT))
     return Query(text, tree, names.found)
+
+
+class _Parser(Parser):  # type: ignore[misc]
+    """Takes `!a.b` for `!(a.b)`, as its author meant it; the library takes it for `(!a).b`, which is never true."""
+
+    BINDING_POWER = {**Parser.BINDING_POWER, "not": 8}  # above comparisons, below all that goes on from a value
+    _MAX_SIZE = 0  # what is worth keeping is kept by `query`
+    _CACHE: dict[str, Any] = {}
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
