@@ -1,6 +1,7 @@
 """A workflow as data: tasks, what each needs of others, what undoes it; and how a started one stands."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -101,7 +102,7 @@ class Work(AgentWork):
     """Seconds of one attempt; of a wait for a signal, of the whole. Left out: ten minutes; a signal has no limit."""
     retry: Retry = Retry()
 
-    @property
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
         return tuple(kind for kind in ("prompt", "actor", "function") if getattr(self, kind) is not None)
 
@@ -162,12 +163,12 @@ class TaskDefinition(Work):
     """Whether the workflow goes on where this fails; the output is then null."""
     compensation: Compensation | None = None
 
-    @property
+    @cached_property
     def kinds(self) -> tuple[str, ...]:
-        waits = ("signal", "approval", "wait_s", "wait_until", "workflow")
-        return (*super().kinds, *(kind for kind in waits if getattr(self, kind) is not None))
+        every = ("prompt", "actor", "function", "signal", "approval", "wait_s", "wait_until", "workflow")
+        return tuple(kind for kind in every if getattr(self, kind) is not None)
 
-    @property
+    @cached_property
     def kind(self) -> str:
         return self.kinds[0]
 

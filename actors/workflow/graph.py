@@ -91,14 +91,10 @@ def _there(definition: WorkflowDefinition, task: TaskDefinition, referred: Names
     return tuple(name for name in needed if name in definition.tasks)
 
 
-def dependents(definition: WorkflowDefinition) -> dict[str, tuple[str, ...]]:
-    """The tasks that need each task, in the definition's order.
-
-    Raises:
-        ValueError: an expression cannot be read.
-    """
-    found: dict[str, list[str]] = {name: [] for name in definition.tasks}
-    for name, needed in dependencies(definition).items():
+def dependents(edges: Edges) -> dict[str, tuple[str, ...]]:
+    """The tasks that need each task, in the order of `edges`."""
+    found: dict[str, list[str]] = {name: [] for name in edges}
+    for name, needed in edges.items():
         for other in needed:
             found[other].append(name)
     return {name: tuple(others) for name, others in found.items()}

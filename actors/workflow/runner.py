@@ -18,7 +18,7 @@ from actors.workflow.work import Assignment, Outcome, problem, under_way
 from schemas.errors import DevSkyyError, TooLarge
 from schemas.message import now
 from schemas.problem import Problem
-from schemas.workflow_event import Claimed, Completed, WorkflowCommand, WorkflowEvent
+from schemas.workflow_event import Advanced, Claimed, Completed, WorkflowCommand, WorkflowEvent
 
 IDLE_S = 5.0
 """A workflow in which nothing happens for longer is let go; a timer in the stream brings it back."""
@@ -182,15 +182,19 @@ class Runner:
             self._stop_what_runs()
         if turn.missing:
             await self._fetch(turn.missing)
-        elif event is None and command is None and not outcomes:
+        elif (event is None or self._says_all(event)) and not self._commands:
             await self._rest()
-        elif state.ended is not None and not self._commands:
-            self._released = True
+
+    def _says_all(self, event: WorkflowEvent) -> bool:
+        """Whether nothing more follows from what is known; where it may, another turn finds out."""
+        return isinstance(event, Advanced) and self.state.problem is None and not self.state.broken
 
     async def _rest(self) -> None:
         """Wait for news, or for the moment at which something is due; with neither near, let go."""
         due = next_due(self.state)
         left_s = None if due is None else (due - self._clock()).total_seconds()
+        if self._outcomes:
+            return
         if self.state.ended is not None or (not self._at_work and (left_s is None or left_s > IDLE_S)):
             self._released = not self._commands
             return

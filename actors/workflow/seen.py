@@ -3,11 +3,33 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from actors.workflow import graph
 from actors.workflow.expressions import evaluate, names
 from actors.workflow.state import Place, State
 
 Blobs = Mapping[str, Any]
 """Large outputs that are at hand, by name."""
+
+
+def needed_to_begin(state: State, name: str) -> frozenset[str]:
+    """Tasks that decide whether a task begins, and on what."""
+    found = state.uses.get((name, "begin"))
+    if found is None:
+        uses = graph.beginning(state.task(name))
+        found = state.uses[name, "begin"] = frozenset(each for use in uses for each in use.names.tasks)
+    return found
+
+
+def needed_for(state: State, name: str, undoes: bool) -> frozenset[str]:
+    """Tasks that a task, or its compensation, is told of."""
+    place = name, "undo" if undoes else "do"
+    if (found := state.uses.get(place)) is None:
+        task = state.task(name)
+        needed = {each for use in graph.uses((undoes and task.compensation) or task) for each in use.names.tasks}
+        if task.map is not None:
+            needed |= names(task.map.over).tasks
+        found = state.uses[place] = frozenset(needed | {name} if undoes else needed)
+    return found
 
 
 def context(state: State, names: Iterable[str], blobs: Blobs, place: Place | None = None) -> dict[str, Any]:

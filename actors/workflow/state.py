@@ -82,8 +82,10 @@ class State:
     def __init__(self, created: Created) -> None:
         self.created = created
         self.definition = created.definition
-        self.dependents = graph.dependents(created.definition)
         self.dependencies = graph.dependencies(created.definition)
+        self.dependents = graph.dependents(self.dependencies)
+        self.uses: dict[tuple[str, str], frozenset[str]] = {}
+        """Tasks that the expressions of a task refer to, by its name and what they are for; found once each."""
         self.units: dict[str, Whole] = {name: Whole() for name in created.definition.tasks}
         self.seq = 0
         self.stream_seq = 0

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from actors.workflow import graph
 from actors.workflow.commands import answer, begin_anew
 from actors.workflow.expressions import ExpressionError, evaluate, references, resolve, truth
-from actors.workflow.seen import Blobs, blobs_of, context, output_of
+from actors.workflow.seen import Blobs, blobs_of, context, needed_to_begin, output_of
 from actors.workflow.state import SIGNAL, Place, State, Unit, in_order, label
 from actors.workflow.work import Assignment, Outcome, problem, ref_of
 from schemas.message import now
@@ -290,7 +289,7 @@ class Turn:
         works = task.kind in ("prompt", "actor", "function", "workflow")
         if works and task.when is None and task.map is None and self._room <= 0:
             return
-        needed = {each for use in graph.beginning(task) for each in use.names.tasks}
+        needed = needed_to_begin(state, name)
         if needed and self._lacks(needed):
             return
         try:

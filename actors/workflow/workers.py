@@ -10,10 +10,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from actors.workflow import graph, outputs
+from actors.workflow import outputs
 from actors.workflow.children import Children, budget_of
-from actors.workflow.expressions import names, resolve
-from actors.workflow.seen import Blobs, blobs_of, context, output_of
+from actors.workflow.expressions import resolve
+from actors.workflow.seen import Blobs, blobs_of, context, needed_for, output_of
 from actors.workflow.state import State, label
 from actors.workflow.work import Assignment, Outcome, key_of, problem, ref_of
 from bus.client import Bus
@@ -44,7 +44,7 @@ class Workers:
         self._children = Children(workflows)
 
     def needs(self, state: State, work: Assignment) -> set[str]:
-        return blobs_of(state, self._names(state, work))
+        return blobs_of(state, needed_for(state, work.place[0], work.undoes))
 
     async def carry_out(self, state: State, work: Assignment, blobs: Blobs) -> Outcome | None:
         """
@@ -76,15 +76,8 @@ class Workers:
 
     # -- what a task sees --------------------------------------------------------------------------------------
 
-    def _names(self, state: State, work: Assignment) -> set[str]:
-        task = state.task(work.place[0])
-        needed = {name for use in graph.uses(_work_of(state, work) or task) for name in use.names.tasks}
-        if task.map is not None:
-            needed |= names(task.map.over).tasks
-        return needed | {work.place[0]} if work.undoes else needed
-
     def _known(self, state: State, work: Assignment, blobs: Blobs) -> dict[str, Any]:
-        known = context(state, self._names(state, work), blobs, work.place)
+        known = context(state, needed_for(state, work.place[0], work.undoes), blobs, work.place)
         if work.undoes:
             done = output_of(state, work.place[0], blobs)
             known["output"] = done if work.place[1] is None else done[work.place[1]]
@@ -190,7 +183,7 @@ class Workers:
             return Outcome(work, problem=problem("no_function", "Nobody does this", detail, status=422))
         try:
             async with asyncio.timeout(limit_s) if limit_s else contextlib.nullcontext():
-                if inspect.iscoroutinefunction(function):
+                if _is_async(function):
                     output = await function(inputs)
                 else:
                     output = await asyncio.to_thread(function, inputs)
@@ -237,3 +230,7 @@ def _outcome_of(work: Assignment, task: Task) -> Outcome:
     with contextlib.suppress(ValueError):
         output["json"] = check_plain(json.loads(task.answer or ""))
     return Outcome(work, output=output, **said)
+
+
+def _is_async(function: Function) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
