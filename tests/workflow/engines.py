@@ -104,7 +104,7 @@ class Engines:
     async def waits(self, workflow_id: str) -> None:
         """Return once it is there, and its events say that it waits."""
         async with asyncio.timeout(LONG_S):
-            while not await self._is_there(workflow_id):
+            while not await self._is_there(workflow_id):  # noqa: ASYNC110 - nobody announces it
                 await asyncio.sleep(0.02)
             async for event in self.log.follow(TENANT, workflow_id):
                 if event.status == "waiting":
