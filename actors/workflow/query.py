@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -60,14 +60,8 @@ class Query:
     text: str
     tree: Node
     names: Names
-
-    @property
-    def path(self) -> tuple[str, ...] | None:
-        """The names of a plain path, `a.b.c`; None: it is more than that."""
-        parts = self.tree["children"] if self.tree["type"] == "subexpression" else [self.tree]
-        if any(part["type"] != "field" for part in parts):
-            return None
-        return tuple(part["value"] for part in parts)
+    path: tuple[str, ...] | None
+    """The names of a plain path, `a.b.c`; None: it is more than that."""
 
     def search(self, context: Any) -> Any:
         """What it gives, null where there is nothing. Parts of it are parts of the context, and not to be changed.
@@ -75,9 +69,14 @@ class Query:
         Raises:
             ValueError: it cannot be evaluated, or not within bounds; says why.
         """
+        if self.path is not None:  # most are, and a walk takes a tenth of the time
+            there: Any = context
+            for name in self.path:
+                there = there.get(name) if isinstance(there, Mapping) else None
+            return there
         try:
             value = _Bounded().visit(self.tree, context)
-            return value if self.path else check_plain(value)
+            return check_plain(value)
         except JMESPathTypeError as error:
             taken, given = " or ".join(error.expected_types), _kind(error.current_value)
             raise ValueError(f"{error.function_name}() takes {taken}, and was given {given}") from None
@@ -114,7 +113,12 @@ def _query(text: str) -> Query:
     _check_tree(tree, text)
     names = _Names(text)
     names.use(names.follow(tree, _CONTEXT))
-    return Query(text, tree, names.found)
+    return Query(text, tree, names.found, _path(tree))
+
+
+def _path(tree: Node) -> tuple[str, ...] | None:
+    parts = tree["children"] if tree["type"] == "subexpression" else [tree]
+    return tuple(part["value"] for part in parts) if all(part["type"] == "field" for part in parts) else None
 
 
 class _Parser(Parser):  # type: ignore[misc]

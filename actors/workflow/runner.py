@@ -1,7 +1,6 @@
 """Carries one workflow: turn by turn, each written down before what it begins is begun."""
 
 import asyncio
-import contextlib
 import random
 import secrets
 from collections import deque
@@ -95,6 +94,8 @@ class Runner:
         self._released = self._stopping = False
         self.finished = asyncio.Event()
         """Set once it has let go."""
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at: datetime | None = None
         self._since_snapshot = 0
         self._keeping: asyncio.Task[None] | None = None
 
@@ -198,9 +199,22 @@ class Runner:
         if self.state.ended is not None or (not self._at_work and (left_s is None or left_s > IDLE_S)):
             self._released = not self._commands
             return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if left_s is None else max(0.0, left_s)):
-                await self._news.wait()
+        self._call_at(due, left_s)
+        await self._news.wait()
+
+    def _call_at(self, due: datetime | None, left_s: float | None) -> None:
+        """Have it go on at that moment; the same timer serves until another is the next."""
+        if due == self._alarm_at:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = due
+        loop = asyncio.get_running_loop()
+        self._alarm = None if left_s is None else loop.call_later(max(0.0, left_s), self._ring)
+
+    def _ring(self) -> None:
+        self._alarm_at = None
+        self._news.set()
 
     async def _write(self, event: WorkflowEvent) -> None:
         state = self.state
@@ -291,6 +305,8 @@ class Runner:
     async def _let_go(self) -> None:
         """What is at work elsewhere goes on; what is at work here is done again by the next owner."""
         self._give_back(Released(self.state.created.workflow_id))
+        if self._alarm is not None:
+            self._alarm.cancel()
         for task in self._at_work.values():
             task.cancel()
         if self._keeping is not None:

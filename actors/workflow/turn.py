@@ -42,7 +42,6 @@ class Turn:
         self.begun: list[Assignment] = []
         self.missing: set[str] = set()
         """Large outputs that have to be at hand before it can go on."""
-        self.event: WorkflowEvent | None = None
 
     def take(self, outcomes: Iterable[Outcome] = (), command: WorkflowCommand | None = None) -> WorkflowEvent | None:
         """The event to write; None: nothing has happened."""
@@ -70,16 +69,15 @@ class Turn:
 
     def _told(self) -> WorkflowEvent:
         state, changes = self._state, tuple(self._changes)
-        event = self._draft or self._event(Advanced)
-        if isinstance(event, Completed | Failed | Cancelled):
-            state.finish(event)
-        update = {"changes": changes, "status": state.status, "percentage": state.percentage}
-        self.event = event.model_copy(update=update)
-        if not isinstance(event, Completed | Failed | Cancelled):
-            state.finish(self.event)
-        return self.event
+        event = self._draft or self._event(Advanced, changes=changes)
+        state.finish(event)
+        if self._draft is not None:
+            update = {"changes": changes, "status": state.status, "percentage": state.percentage}
+            event = event.model_copy(update=update)
+        return event
 
     def _event(self, kind: type[Any], **said: Any) -> Any:
+        """An event as it stands; whose changes are still to come, what it comes to is said last."""
         state = self._state
         return kind(
             event_id=self._event_id,
@@ -87,8 +85,8 @@ class Turn:
             tenant=state.created.tenant,
             seq=state.seq + 1,
             at=self._at,
-            status="running",
-            percentage=0.0,
+            status=state.status,
+            percentage=state.percentage,
             **said,
         )
 
@@ -382,7 +380,10 @@ def next_due(state: State) -> datetime | None:
 
 
 def next_to_undo(state: State) -> Place | None:
-    """The unit that was done last, of those that can be undone, are not, and may have had an effect."""
+    """The unit that was done last, of those that can be undone, are not, and may have had an effect.
+
+    What a fork was given as done has no beginning there, and is for the workflow to undo that did it.
+    """
     found: tuple[int, Place] | None = None
     for name, task in state.definition.tasks.items():
         if task.compensation is None and task.kind != "workflow":
@@ -390,7 +391,7 @@ def next_to_undo(state: State) -> Place | None:
         whole = state.units[name]
         for item, unit in whole.items.items() if task.map is not None else ((None, whole),):
             done = unit.status == "completed" or (unit.status == "failed" and unit.unsure and task.compensation)
-            if done and (found is None or unit.order > found[0]):
+            if done and unit.started_at is not None and (found is None or unit.order > found[0]):
                 found = unit.order, (name, item)
     return None if found is None else found[1]
 
