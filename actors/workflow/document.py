@@ -105,6 +105,7 @@ _OF_ANOTHER_KIND = {"string_type": str, "model_type": dict, "dict_type": dict, "
 
 def _findings(error: ValidationError, schema: type[BaseModel], document: Any) -> Iterator[Finding]:
     errors: list[dict[str, Any]] = [dict(each) for each in error.errors(include_url=False)]
+    errors.sort(key=lambda each: each["type"] != "extra_forbidden")  # a misspelt name is why another is missing
     found = [(_path(each, document), each) for each in errors]
     for path, each in found:
         wanted = _OF_ANOTHER_KIND.get(each["type"])
