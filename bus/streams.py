@@ -152,6 +152,8 @@ def _stream_configs(budget: int) -> list[api.StreamConfig]:
         # its subjects from whoever may publish to it, which outside clients may; and it cannot refuse when it is full.
         api.StreamConfig(
             name=WAKES,
+            # An engine that starts looks through what its predecessor had in hand.
+            allow_direct=True,
             subjects=[WorkflowWake.pattern()],
             sources=[
                 api.StreamSource(

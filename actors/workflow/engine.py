@@ -1,6 +1,7 @@
 """The engine: takes wakes, gives each workflow to one runner, and leaves those of other engines to them."""
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Mapping
 from datetime import datetime
 from typing import Any
@@ -14,15 +15,16 @@ from actors.workflow.recovery import recovered, snapshot_of
 from actors.workflow.runner import Hands, Released, Runner
 from actors.workflow.state import State
 from actors.workflow.workers import Function, Workers
+from bus import history
 from bus.client import Bus
 from bus.consumer import Puller
 from bus.desk import Endpoint
 from bus.eventlog import WrongLastSequence
-from bus.streams import ENGINES
+from bus.streams import ENGINES, WAKES
 from bus.subjects import EngineTell, WorkflowWake
 from bus.tasklog import TaskLog
 from bus.workflowlog import WorkflowLog
-from schemas.errors import DecodeError, DevSkyyError, Fenced, NotFound, ResponderLost
+from schemas.errors import BusUnavailable, DecodeError, DevSkyyError, Fenced, NotFound, ResponderLost
 from schemas.message import Message, now
 from schemas.workflow_event import WorkflowCommand, WorkflowEvent
 
@@ -113,6 +115,7 @@ class Engine:
         self._hands: Hands = Workers(bus, TaskLog(bus, patience_s=20.0), self._workflows, functions or {})
         self._runners: dict[Place, Runner] = {}
         self._gates: WeakValueDictionary[Place, asyncio.Lock] = WeakValueDictionary()
+        self._adopted: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(concurrency)
         self._puller = Puller(
             bus,
@@ -134,7 +137,11 @@ class Engine:
 
     async def run(self) -> None:
         """Take wakes until `stop`."""
-        await self._puller.run()
+        adopting = asyncio.create_task(self._adopt())
+        try:
+            await self._puller.run()
+        finally:
+            adopting.cancel()
 
     async def stop(self, grace_s: float) -> None:
         """Take no more, and leave what is in hand to others."""
@@ -144,23 +151,44 @@ class Engine:
 
     # -- wakes -------------------------------------------------------------------------------------------------
 
+    async def _adopt(self) -> None:
+        """Go on at once with what an engine that died had in hand, which its own successor often is.
+
+        Its wakes come again too, once their time is over; they find the work under way, and become its leases.
+        """
+        try:
+            async with contextlib.aclosing(history.messages(self._bus, WAKES, WorkflowWake.pattern())) as wakes:
+                async for msg in wakes:
+                    task = asyncio.create_task(self._take_up((msg.headers or {})["Nats-Subject"], msg))
+                    self._adopted.add(task)
+                    task.add_done_callback(self._adopted.discard)
+        except BusUnavailable as error:
+            log.info("workflows are taken up as their wakes come", error=str(error))
+
+    async def _take_up(self, subject: str, msg: Msg) -> None:
+        try:
+            wake = WorkflowWake.parse(subject)
+            await self._handle((wake.tenant, wake.workflow), await self._workflows.command_of(msg), delivered=0)
+        except (DevSkyyError, ValueError) as error:
+            log.info("a workflow is taken up when its wake comes", subject=subject, error=str(error))
+
     async def _on_wake(self, msg: Msg) -> None:
         try:
             subject = WorkflowWake.parse(msg.subject)
             command = await self._workflows.command_of(msg)
-            await self._handle((subject.tenant, subject.workflow), command, again=msg.metadata.num_delivered > 1)
+            await self._handle((subject.tenant, subject.workflow), command, msg.metadata.num_delivered)
         except (ValueError, NotFound) as error:
             raise DecodeError("wake", str(error), msg.data) from None
 
-    async def _handle(self, place: Place, command: WorkflowCommand, *, again: bool) -> None:
-        """Return once the wake may be forgotten.
+    async def _handle(self, place: Place, command: WorkflowCommand, delivered: int) -> None:
+        """Return once the wake may be forgotten. One that is a lease is held until the workflow is let go.
 
         Args:
-            again: whether it was delivered before. It may be the lease then, which is held as long as it is one.
+            delivered: how often it was; what comes again may be the lease. 0: nobody delivered it.
         """
         while True:
             if (runner := self._runners.get(place)) is None:
-                if await self._carry(place, command, again=again):
+                if await self._carry(place, command, delivered):
                     return
                 continue
             try:
@@ -168,11 +196,12 @@ class Engine:
             except Released:
                 await runner.finished.wait()
                 continue
-            if again:
+            if delivered > 1 or (delivered and not runner.leased):
+                runner.leased = True
                 await runner.finished.wait()
             return
 
-    async def _carry(self, place: Place, command: WorkflowCommand, *, again: bool) -> bool:
+    async def _carry(self, place: Place, command: WorkflowCommand, delivered: int) -> bool:
         """Carry a workflow until it is let go. False: it is in hand here already.
 
         Raises:
@@ -186,10 +215,11 @@ class Engine:
                 state = await recovered(self._workflows, *place)
                 foreign = state.owner not in (None, self.name) and state.ended is None
                 if foreign and await self._owner_takes(state, command):
-                    if again:
+                    if delivered > 1:
                         raise Held(state.created.workflow_id, str(state.owner))
                     return True
                 runner = self._runners[place] = Runner(state, self._book, self._hands, self.name)
+                runner.leased = delivered > 0
                 done = runner.submit(command)
             try:
                 await runner.run()

@@ -92,6 +92,8 @@ class Runner:
         self._blobs: dict[str, Any] = {}
         self._news = asyncio.Event()
         self._released = self._stopping = False
+        self.leased = False
+        """Whether a wake is held for it, which comes to another engine should this one die."""
         self.finished = asyncio.Event()
         """Set once it has let go."""
         self._alarm: asyncio.TimerHandle | None = None

@@ -164,6 +164,25 @@ async def test_an_engine_that_dies_is_replaced_and_what_was_done_is_not_done_aga
     assert later.began == {2: 1}
 
 
+async def test_a_successor_goes_on_before_the_lease_of_the_dead_is_over(engines: Engines) -> None:
+    # Given an engine that dies with a workflow in hand
+    gate, later = Gate(), Gate()
+    first = await engines.start({"gate": gate})
+    workflow_id = await engines.begin({"tasks": {"a": {"function": "gate"}}})
+    await until(lambda: gate.began.total() == 1)
+    await first.die()
+    # When another starts
+    successor = await engines.start({"gate": later})
+    # Then it has taken the workflow up while nothing was delivered to it,
+    await until(lambda: later.began.total() == 1)
+    runner = successor.engine._runners[TENANT, workflow_id]
+    assert not runner.leased
+    # and what is delivered later becomes its lease
+    await until(lambda: runner.leased)
+    later.open.set()
+    assert (await engines.until(workflow_id)).event == "completed"
+
+
 async def test_two_engines_share_workflows_and_each_has_one_owner(engines: Engines) -> None:
     seen: Counter[int] = Counter()
 
