@@ -1,15 +1,17 @@
 """All that is wrong with a workflow, found before it begins; and a request made into what is begun."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from graphlib import CycleError
 from typing import Any
 
 from pydantic import ValidationError
 
 from actors.catalogue.entry import nearest
 from actors.workflow.expressions import ExpressionError, evaluate, texts, truth
-from actors.workflow.graph import Use, before, cycles, uses
+from actors.workflow.graph import Use, cycles, precedence, uses
 from actors.workflow.inputs import Finding, check_schema, check_value, check_values, phrase, schema_at, types_of
 from actors.workflow.preparation import prepared
 from actors.workflow.query import Query
@@ -56,10 +58,12 @@ def check(
     Raises:
         InvalidWorkflow: all that is wrong, each with the dotted path of its place.
     """
-    found = _findings(definition, inputs, known, place)
-    findings = list(dict.fromkeys((where.removeprefix("."), rule) for where, rule in found))
-    if len(findings) > MAX_FINDINGS:
-        findings = [*findings[:MAX_FINDINGS], (place, f"{len(findings) - MAX_FINDINGS:,} more are left out")]
+    findings: dict[Finding, None] = {}
+    for where, rule in _findings(definition, inputs, known, place):
+        if len(findings) == MAX_FINDINGS:
+            findings[place, f"there is more; these are the first {MAX_FINDINGS}"] = None
+            break
+        findings[where.removeprefix("."), rule] = None
     if findings:
         raise InvalidWorkflow(tuple(findings))
 
@@ -105,6 +109,8 @@ class _Checking:
         """For expressions that need nothing else; None: the inputs are not there, or not as they should be."""
         self._edges: dict[str, list[str]] = {}
         self._never: list[str] = []
+        self._ended: Callable[[str, str], bool] | None = None
+        """See `graph.precedence`; None: that cannot be told."""
 
     def findings(self) -> Iterator[Finding]:
         for name, schema in self._definition.inputs.items():
@@ -112,6 +118,8 @@ class _Checking:
         for name, task in self._tasks.items():
             yield from self._task(name, task)
         yield from self._circles()
+        with suppress(CycleError):
+            self._ended = precedence(self._edges)
         for name, task in self._tasks.items():
             if task.compensation is not None:
                 yield from self._compensation(name, task.compensation)
@@ -145,9 +153,9 @@ class _Checking:
         except ValueError as error:
             yield f"{where}.inputs", str(error)
             return
-        late = [use for use in found if use.place not in ("when", "map.over")]
-        yield from self._uses([use for use in found if use not in late], where, (), name)
-        yield from self._uses(late, where, ("item", "index") if task.map is not None else (), name)
+        of_items = ("item", "index") if task.map is not None else ()
+        yield from self._uses([use for use in found if use.place in _ONCE], where, (), name)
+        yield from self._uses([use for use in found if use.place not in _ONCE], where, of_items, name)
         yield from self._work(task, where)
         yield from self._beginning(name, task, where)
         if task.map is not None and task.kind in ("signal", "approval", "wait_s", "wait_until"):
@@ -158,7 +166,7 @@ class _Checking:
         if task.workflow is not None:
             yield from self._nested(task, where)
 
-    def _others(self, name: str) -> list[str]:
+    def _others(self, name: str | None) -> list[str]:
         return [other for other in self._tasks if other != name]
 
     def _uses(
@@ -173,26 +181,25 @@ class _Checking:
         for use in found:
             place = f"{where}.{use.place}"
             try:
-                queries = use.queries
+                queries = {query.text: query for query in use.queries}.values()
             except ValueError as error:
                 yield place, str(error)
                 continue
-            for query in queries:
-                yield from ((place, mistake) for mistake in query.names.mistakes)
-                yield from ((place, _NOT_HERE[root]) for root in sorted(query.names.roots & _NOT_HERE.keys() - {*also}))
-                yield from ((place, finding) for finding in self._inputs_of(query))
-                for other in sorted(query.names.tasks):
-                    if other == name:
-                        yield place, "refers to its own task, which has no output before it has run"
-                    elif other not in self._tasks:
-                        yield place, f"there is no task {other!r}; {nearest(other, self._others(name or ''))}"
-                    elif name is not None:
-                        self._edges[name].append(other)
+            names = use.names
+            yield from ((place, mistake) for mistake in names.mistakes)
+            yield from ((place, _NOT_HERE[root]) for root in sorted(names.roots & _NOT_HERE.keys() - {*also}))
+            for wanted in sorted(names.inputs - self._definition.inputs.keys()):
+                yield place, f"there is no input {wanted!r}; {nearest(wanted, self._definition.inputs)}"
+            yield from ((place, rule) for query in queries for rule in self._wrong_path(query))
+            for other in sorted(names.tasks):
+                if other == name:
+                    yield place, "refers to its own task, which has no output before it has run"
+                elif other not in self._tasks:
+                    yield place, f"there is no task {other!r}; {nearest(other, self._others(name))}"
+                elif name is not None:
+                    self._edges[name].append(other)
 
-    def _inputs_of(self, query: Query) -> Iterator[str]:
-        for name in sorted(query.names.inputs):
-            if name not in self._definition.inputs:
-                yield f"there is no input {name!r}; {nearest(name, self._definition.inputs)}"
+    def _wrong_path(self, query: Query) -> Iterator[str]:
         path = query.path or ()
         if path[:1] == ("inputs",) and len(path) > 2 and path[1] in self._schemas:
             found = schema_at(self._schemas, path[1:])
@@ -243,14 +250,17 @@ class _Checking:
             yield f"{where}.inputs", str(error)
             return
         yield from self._uses(found, where, ("output", *(("item", "index") if task.map is not None else ())))
-        done = before(self._edges, name) | {name}
         for use in found:
             try:
-                missing = sorted((use.names.tasks & self._tasks.keys()) - done)
+                referred = use.names.tasks & self._tasks.keys() - {name}
             except ValueError:  # said already
                 continue
-            for other in missing:
-                yield f"{where}.{use.place}", f"{other} need not have run when {name} is undone; add it to depends_on"
+            for other in sorted(referred):
+                if self._ended is not None and not self._ended(other, name):
+                    yield (
+                        f"{where}.{use.place}",
+                        f"{other} need not have run when {name} is undone; add it to depends_on",
+                    )
 
     def _nested(self, task: TaskDefinition, where: str) -> Iterator[Finding]:
         inner = task.workflow
@@ -321,6 +331,8 @@ class _Checking:
         return None
 
 
+_ONCE = ("when", "map.over")
+"""Asked once for all items of a task."""
 _NOT_HERE = {
     "item": "item is there only in a task with a map, and not in what that map is over or in its `when`",
     "index": "index is there only in a task with a map, and not in what that map is over or in its `when`",

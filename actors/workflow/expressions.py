@@ -3,8 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache, reduce
-from operator import or_
+from functools import lru_cache
 from typing import Any
 
 from actors.catalogue.entry import nearest
@@ -42,7 +41,7 @@ def references(value: Any) -> Names:
     Raises:
         ValueError: an expression cannot be read; says where and why.
     """
-    return reduce(or_, (found.names for _, text in texts(value) for found in queries(text)), Names())
+    return Names.of_all(found.names for _, text in texts(value) for found in queries(text))
 
 
 def names(expression: str) -> Names:

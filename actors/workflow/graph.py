@@ -1,6 +1,6 @@
 """What each task of a workflow needs of others, and whether that leads in a circle."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from graphlib import CycleError, TopologicalSorter
 from operator import or_
@@ -39,7 +39,7 @@ class Use(NamedTuple):
         Raises:
             ValueError: an expression cannot be read.
         """
-        return reduce(or_, (each.names for each in self.queries), Names())
+        return Names.of_all(each.names for each in self.queries)
 
 
 def uses(work: Work) -> Iterator[Use]:
@@ -81,7 +81,7 @@ def dependencies(definition: WorkflowDefinition) -> dict[str, tuple[str, ...]]:
         ValueError: an expression cannot be read.
     """
     return {
-        name: _there(definition, task, reduce(or_, (use.names for use in uses(task)), Names()))
+        name: _there(definition, task, Names.of_all(use.names for use in uses(task)))
         for name, task in definition.tasks.items()
     }
 
@@ -109,16 +109,17 @@ def order(edges: Edges) -> tuple[str, ...]:
     return tuple(TopologicalSorter(edges).static_order())
 
 
-def before(edges: Edges, task: str) -> frozenset[str]:
-    """All tasks that have ended when one begins: those that it needs, those that these need, and so on."""
-    found: set[str] = set()
-    todo = list(edges[task])
-    while todo:
-        name = todo.pop()
-        if name not in found:
-            found.add(name)
-            todo += edges[name]
-    return frozenset(found)
+def precedence(edges: Edges) -> Callable[[str, str], bool]:
+    """Whether the first of two tasks has ended whenever the second begins.
+
+    Raises:
+        graphlib.CycleError: some need each other.
+    """
+    bits = {name: 1 << place for place, name in enumerate(edges)}  # a set as an integer: thousands of tasks take ms
+    earlier: dict[str, int] = {}
+    for name in order(edges):
+        earlier[name] = reduce(or_, (earlier[other] | bits[other] for other in edges[name]), 0)
+    return lambda first, second: bool(earlier[second] & bits[first])
 
 
 def cycles(edges: Edges) -> list[tuple[str, ...]]:

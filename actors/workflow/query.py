@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -51,8 +51,17 @@ class Names:
     """What refers to nothing that could ever be there, a sentence each."""
 
     def __or__(self, other: "Names") -> "Names":
-        mistakes = tuple(dict.fromkeys((*self.mistakes, *other.mistakes)))
-        return Names(self.tasks | other.tasks, self.inputs | other.inputs, self.roots | other.roots, mistakes)
+        return Names.of_all((self, other))
+
+    @classmethod
+    def of_all(cls, several: "Iterable[Names]") -> "Names":
+        found = list(several)
+        mistakes = dict.fromkeys(mistake for names in found for mistake in names.mistakes)
+        tasks, inputs, roots = (
+            frozenset[str]().union(*sets)
+            for sets in ((n.tasks for n in found), (n.inputs for n in found), (n.roots for n in found))
+        )
+        return cls(tasks, inputs, roots, tuple(mistakes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Everything that is wrong with a workflow is found before it begins, all at once, each with its place."""
 
+import time
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from actors.workflow.check import MAX_FINDINGS, Known, check, prepared
 from actors.workflow.document import definition
-from actors.workflow.graph import before, cycles, dependencies, dependents, order
+from actors.workflow.graph import cycles, dependencies, dependents, order, precedence
 from schemas.errors import InvalidWorkflow
 from schemas.problem import Problem
 from schemas.workflow import WorkflowDefinition, WorkflowRequest
@@ -86,11 +87,35 @@ def test_tasks_that_wait_for_each_other_are_named_in_their_order() -> None:
     ]
 
 
-@given(st.dictionaries(st.integers(0, 8), st.sets(st.integers(0, 8), max_size=4), max_size=9))
+def reached(edges: Mapping[str, list[str]], name: str) -> set[str]:
+    """What a task needs, what that needs, and so on."""
+    found: set[str] = set()
+    todo = [*edges[name]]
+    while todo:
+        one = todo.pop()
+        todo += [] if one in found else edges[one]
+        found.add(one)
+    return found
+
+
+GRAPHS = st.dictionaries(st.integers(0, 8), st.sets(st.integers(0, 8), max_size=4), max_size=9)
+
+
+@given(GRAPHS)
+def test_what_has_ended_before_a_task_is_all_that_it_needs(drawn: dict[int, set[int]]) -> None:
+    edges = {
+        str(name): [str(other) for other in sorted(needed) if other < name and other in drawn]
+        for name, needed in drawn.items()
+    }
+    ended = precedence(edges)
+    assert all({first for first in edges if ended(first, name)} == reached(edges, name) for name in edges)
+
+
+@given(GRAPHS)
 def test_circles_are_found_exactly_where_there_are_any(drawn: dict[int, set[int]]) -> None:
     edges = {str(name): [str(other) for other in sorted(needed) if other in drawn] for name, needed in drawn.items()}
     found = cycles(edges)
-    assert bool(found) == any(name in before(edges, name) for name in edges)
+    assert bool(found) == any(name in reached(edges, name) for name in edges)
     for circle in found:
         assert circle[0] == circle[-1]
         assert all(after in edges[one] for one, after in pairwise(circle))
@@ -406,7 +431,34 @@ def test_a_definition_has_a_size_that_it_may_have() -> None:
 def test_only_the_first_findings_are_told_when_there_are_very_many() -> None:
     found = wrong(flow({f"t{n}": {"prompt": "${tasks.nobody.output}"} for n in range(MAX_FINDINGS + 7)}))
     assert len(found) == MAX_FINDINGS + 1
-    assert found[-1] == ("definition", "7 more are left out")
+    assert found[-1] == ("definition", "there is more; these are the first 100")
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        {"a": {"prompt": "".join(f"${{tasks.b{n}.output}}" for n in range(10_000))}},
+        {"a": {"prompt": "".join(f"${{inputs.params.b{n}}}" for n in range(10_000))}},
+        {"a": {"actor": "x.y", "inputs": {f"i{n}": "${tasks.a.output}" for n in range(10_000)}}},
+        {f"t{n}": {"prompt": f"${{tasks.u{n}.output}}"} for n in range(1000)},
+        {
+            f"t{n}": {
+                **A,
+                "depends_on": [f"t{m}" for m in range(max(0, n - 120), n)],
+                "compensation": {"prompt": "${tasks.t0.output}"},
+            }
+            for n in range(1000)
+        },
+    ],
+    ids=["tasks", "fields", "places", "unknown", "many edges"],
+)
+def test_a_large_definition_is_looked_through_in_seconds(tasks: dict[str, Any]) -> None:
+    whole = flow(
+        tasks, inputs={"params": {"type": "object", "properties": {}, "additionalProperties": False, "default": {}}}
+    )
+    began = time.monotonic()
+    wrong(whole)
+    assert time.monotonic() - began < 10
 
 
 # -- what is begun -------------------------------------------------------------------------------------------------
