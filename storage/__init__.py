@@ -5,6 +5,7 @@ from storage.database import Database
 from storage.keys import KeptKey, KeptKeys, KeyRepository
 from storage.qualities import Measured, QualityHistory
 from storage.tasks import TaskRepository
+from storage.workflows import WorkflowRepository
 
 __all__ = [
     "CallLedger",
@@ -15,4 +16,5 @@ __all__ = [
     "Measured",
     "QualityHistory",
     "TaskRepository",
+    "WorkflowRepository",
 ]

@@ -143,3 +143,31 @@ QUALITIES = Table(
     Index("qualities_by_agent", "tenant", "agent", "profile", "overall", "at"),
 )
 """One row per answer that was measured, of tasks that have ended. `profile` is the kind of work."""
+
+WORKFLOWS = Table(
+    "workflows",
+    METADATA,
+    Column("tenant", String(128), primary_key=True),
+    Column("workflow_id", String(128), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("template", String(128)),
+    Column("status", String(16), nullable=False),
+    Column("percentage", Double, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("started_at", Utc),
+    Column("finished_at", Utc),
+    Column("cost_usd", Double),
+    Column("seq", BigInteger, nullable=False),
+    Column("parent_id", String(128)),
+    Column("workflow", JSON(none_as_null=True)),
+    # A list leaves out workflows that are tasks of others, of which there may be many more.
+    Index("workflows_by_age", "tenant", "parent_id", "created_at", "workflow_id"),
+    Index("workflows_by_status_and_age", "tenant", "parent_id", "status", "created_at", "workflow_id"),
+    Index("workflows_by_name_and_age", "tenant", "parent_id", "name", "created_at", "workflow_id"),
+    Index("workflows_of_all_kinds_by_age", "tenant", "created_at", "workflow_id"),
+)
+"""One row per workflow. `seq` is the last event that the row knows.
+
+`workflow` is the whole of it, and `cost_usd` known, while it has ended; one that goes on loses both until it ends anew.
+`parent_id` is the workflow that it is a task of.
+"""

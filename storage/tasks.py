@@ -1,26 +1,23 @@
 """Tasks in SQL: a projection of their events, for lists and for tasks that have left the stream."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, literal, select, tuple_, update
+from sqlalchemy import and_, bindparam, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from bus.subjects import token
-from schemas.errors import InvalidRequest
 from schemas.event import TERMINAL
 from schemas.task import Shape, Status, Task, TaskList, TaskSummary, Tier
+from storage import pages
 from storage.calls import CallLedger, day_of
 from storage.database import Database
 from storage.qualities import Measured, QualityHistory
 from storage.tables import TASKS
 
 HEAD_CHARACTERS = 200
-MAX_PAGE = 1000
 
 # No `NOT IN`, which SQLAlchemy expands for one row at a time.
 _running = and_(*(TASKS.c.status != status for status in sorted(TERMINAL)))
@@ -142,17 +139,13 @@ class TaskRepository:
         Raises:
             InvalidRequest: `limit` is out of range, or no list gave out this cursor.
         """
-        if not 1 <= limit <= MAX_PAGE:
-            raise InvalidRequest("limit", f"is {limit}; from 1 to {MAX_PAGE} tasks fit on a page")
         query = select(TASKS).where(TASKS.c.tenant == tenant)
         if status is not None:
             query = query.where(TASKS.c.status == status)
-        if cursor is not None:
-            query = query.where(_before(cursor))
-        query = query.order_by(TASKS.c.created_at.desc(), TASKS.c.task_id.desc()).limit(limit + 1)
+        query = pages.page(query, TASKS.c.created_at, TASKS.c.task_id, limit, cursor, "task")
         async with self._database.begin() as connection:
             rows = (await connection.execute(query)).all()
-        page = tuple(
+        shown = tuple(
             TaskSummary(
                 task_id=row.task_id,
                 status=row.status,
@@ -165,7 +158,8 @@ class TaskRepository:
             )
             for row in rows[:limit]
         )
-        return TaskList(tasks=page, next=_cursor(page[-1]) if len(rows) > limit else None)
+        more = pages.cursor_of(shown[-1].created_at, shown[-1].task_id) if len(rows) > limit else None
+        return TaskList(tasks=shown, next=more)
 
 
 def _row(tenant: str, task: Task, seq: int) -> dict[str, Any]:
@@ -190,22 +184,3 @@ def _row(tenant: str, task: Task, seq: int) -> dict[str, Any]:
         "finished_day": day_of(task) if task.ended else None,
         "replayed": any(call.replayed for call in receipt.calls) if receipt else False,
     }
-
-
-def _cursor(last: TaskSummary) -> str:
-    return base64.urlsafe_b64encode(f"{last.created_at.isoformat()} {last.task_id}".encode()).decode()
-
-
-def _before(cursor: str) -> ColumnElement[bool]:
-    """Tasks that come after the cursor's, newest first."""
-    try:
-        moment, _, task_id = base64.b64decode(cursor, altchars=b"-_", validate=True).decode().partition(" ")
-        at = datetime.fromisoformat(moment)
-        if at.tzinfo is None:
-            raise ValueError("no time zone")
-        at, task_id = at.astimezone(UTC), token(task_id)
-    except (ValueError, OverflowError):
-        rule = "no list gave out this cursor; leave it out to begin with the newest task"
-        raise InvalidRequest("cursor", rule) from None
-    place = tuple_(TASKS.c.created_at, TASKS.c.task_id)
-    return place < tuple_(literal(at, TASKS.c.created_at.type), literal(task_id))

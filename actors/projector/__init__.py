@@ -1,5 +1,6 @@
-"""Keeps tasks in SQL: hears every event of every task, moves that task's row on, and keeps the ledger of calls."""
+"""Keeps tasks and workflows in SQL: hears all their events, moves their rows on, and keeps the ledger of calls."""
 
 from actors.projector.projection import TaskProjection
+from actors.projector.workflows import WorkflowProjection
 
-__all__ = ["TaskProjection"]
+__all__ = ["TaskProjection", "WorkflowProjection"]

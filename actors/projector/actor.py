@@ -1,4 +1,5 @@
-"""The projector actor: keeps tasks and calls in SQL, so that they can be listed, summed, and outlive the streams."""
+"""The projector actor: keeps tasks, workflows and calls in SQL, so that they can be listed, summed, and outlive the
+streams."""
 
 import asyncio
 import os
@@ -7,15 +8,20 @@ from nats.aio.msg import Msg
 
 from actors.base import Actor
 from actors.projector.projection import TaskProjection
+from actors.projector.workflows import WorkflowProjection
+from actors.workflow.recovery import recovered
+from actors.workflow.view import view_of
 from bus.codec import decode
-from bus.consumer import Puller
+from bus.consumer import Handle, HandleAll, Puller
 from bus.desk import Endpoint
 from bus.journal import Entry
-from bus.streams import LEDGER, PROJECTOR
-from bus.subjects import CallJournal, TaskEvents
+from bus.streams import LEDGER, PROJECTOR, WORKFLOW_PROJECTOR, Consumer
+from bus.subjects import CallJournal, TaskEvents, WorkflowEvents
 from bus.tasklog import TaskLog
+from bus.workflowlog import WorkflowLog
 from schemas.event import TERMINAL, TaskEvent
-from storage import CallLedger, Database, TaskRepository
+from schemas.workflow import Workflow
+from storage import CallLedger, Database, TaskRepository, WorkflowRepository
 
 NICENESS = 5
 """Where cores are short, tasks go before the list of tasks."""
@@ -24,8 +30,8 @@ GATHER_S = 0.1
 
 
 class ProjectorActor(Actor):
-    """Projects the events of all tasks, and the calls of none, into SQL; it may repeat itself and come late without
-    harm."""
+    """Projects the events of all tasks and workflows, and the calls of none, into SQL; it may repeat itself and come
+    late without harm."""
 
     kind = "projector"
 
@@ -35,35 +41,35 @@ class ProjectorActor(Actor):
         await self._database.migrate()
         self._tasks, self._ledger = TaskLog(self.bus), CallLedger(self._database)
         self._projection = TaskProjection(TaskRepository(self._database), self._history)
-        # A database that is away for hours must not leave tasks in SQL that seem to run for ever.
-        self._puller = Puller(
-            self.bus,
-            PROJECTOR,
-            self._on_event,
-            concurrency=16,
-            max_deliveries=100,
-            outlasts_outages=True,
-            together=self._on_events,
-            gather_s=GATHER_S,
-        )
-        # One after another: a call's later version must not be overwritten by an earlier one.
-        self._calls = Puller(
-            self.bus,
-            LEDGER,
-            self._on_call,
-            concurrency=1,
-            max_deliveries=100,
-            outlasts_outages=True,
-            together=self._on_calls,
-            gather_s=GATHER_S,
-        )
-        self.spawn(self._puller.run())
-        self.spawn(self._calls.run())
+        self._flows = WorkflowLog(self.bus)
+        repository = WorkflowRepository(self._database)
+        self._workflows = WorkflowProjection(repository, self._flows.created, self._workflow)
+        self._pullers = [
+            self._puller(PROJECTOR, self._on_event, self._on_events),
+            self._puller(WORKFLOW_PROJECTOR, self._on_workflow_event, self._on_workflow_events),
+            # One after another: a call's later version must not be overwritten by an earlier one.
+            self._puller(LEDGER, self._on_call, self._on_calls, concurrency=1),
+        ]
+        for puller in self._pullers:
+            self.spawn(puller.run())
         return []
 
     async def end(self, grace_s: float) -> None:
-        await asyncio.gather(self._puller.stop(grace_s), self._calls.stop(grace_s))
+        await asyncio.gather(*(puller.stop(grace_s) for puller in self._pullers))
         await self._database.close()
+
+    def _puller(self, consumer: Consumer, one: Handle, together: HandleAll, concurrency: int = 16) -> Puller:
+        # A database that is away for hours must not leave tasks in SQL that seem to run for ever.
+        return Puller(
+            self.bus,
+            consumer,
+            one,
+            concurrency=concurrency,
+            max_deliveries=100,
+            outlasts_outages=True,
+            together=together,
+            gather_s=GATHER_S,
+        )
 
     async def _on_event(self, msg: Msg) -> None:
         await self._projection.apply(await self._tasks.event_of(msg))
@@ -79,6 +85,24 @@ class ProjectorActor(Actor):
                 if subject.event in TERMINAL or (subject.tenant, subject.task) not in ended
             ]
         )
+
+    async def _on_workflow_event(self, msg: Msg) -> None:
+        await self._on_workflow_events([msg])
+
+    async def _on_workflow_events(self, batch: list[Msg]) -> None:
+        """Of a workflow its first and last event suffice, and the one that started it; others are not even decoded."""
+        subjects = [WorkflowEvents.parse(msg.subject) for msg in batch]
+        last = {(subject.tenant, subject.workflow): msg for subject, msg in zip(subjects, batch, strict=True)}
+        await self._workflows.apply(
+            [
+                await self._flows.event_of(msg)
+                for msg, subject in zip(batch, subjects, strict=True)
+                if subject.event in ("created", "started") or msg is last[subject.tenant, subject.workflow]
+            ]
+        )
+
+    async def _workflow(self, tenant: str, workflow_id: str) -> Workflow:
+        return view_of(await recovered(self._flows, tenant, workflow_id))
 
     async def _on_call(self, msg: Msg) -> None:
         await self._on_calls([msg])

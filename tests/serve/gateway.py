@@ -14,7 +14,7 @@ from actors.models.embedded import EmbeddedEmbeddings
 from actors.projector.actor import ProjectorActor
 from bus.client import Bus
 from bus.desk import Endpoint
-from bus.streams import LEDGER
+from bus.streams import LEDGER, Consumer
 from bus.subjects import EmbeddedModel
 from schemas.completion import Embed, Embeddings
 from schemas.settings import Settings
@@ -79,8 +79,13 @@ async def _stop(background: set[asyncio.Task[Any]]) -> None:
 
 async def ledger_is_up_to_date(bus: Bus) -> None:
     """Return once every call of no task that the journal has is in the ledger."""
+    await taken(bus, LEDGER)
+
+
+async def taken(bus: Bus, consumer: Consumer) -> None:
+    """Return once a consumer has taken something, and nothing is left to take."""
     async with asyncio.timeout(LONG_S):
         while True:
-            info = await bus.js.consumer_info(LEDGER.stream, LEDGER.name)
+            info = await bus.js.consumer_info(consumer.stream, consumer.name)
             if info.delivered.consumer_seq and not info.num_pending and not info.num_ack_pending:
                 return
