@@ -31,7 +31,7 @@ def test_the_error_is_one_line_that_names_file_key_and_rule(refused: Refused) ->
     [
         # keys that nobody knows
         ("service: {}", "service", "unknown key; did you mean 'services'?"),
-        ("1: {}", "1", "unknown key; there are agents, budgets, profiles, routing, services"),
+        ("1: {}", "1", "unknown key; there are agents, budgets, functions, profiles, routing, services"),
         (SERVICE % "api_bse: http://x", "services.my-model.api_bse", "unknown key; did you mean 'api_base'?"),
         (
             SERVICE % "price: {input_per_mtk: 1, output_per_mtok: 1}",
@@ -346,8 +346,8 @@ def test_a_variables_name_is_no_key(overlay: Path, name: str) -> None:
         ("services: {? [a] : b}", "line 1, column 14: found unhashable key"),
         ("services:\n  x: \x07", "line 2, column 6: a character that YAML does not allow"),
         ("[" * 5000, "is nested too deeply"),
-        ("- services", "must be a mapping with services, agents, profiles, routing or budgets in it"),
-        ("just text", "must be a mapping with services, agents, profiles, routing or budgets in it"),
+        ("- services", "must be a mapping with services, agents, profiles, routing, budgets or functions in it"),
+        ("just text", "must be a mapping with services, agents, profiles, routing, budgets or functions in it"),
     ],
 )
 def test_what_is_no_yaml_of_ours_is_refused_with_its_place(refused: Refused, text: str, rule: str) -> None:
