@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from devskyy.errors import (
         ApiError,
         BadReply,
+        Conflict,
         DevSkyyError,
         InvalidTask,
         KeyReused,
@@ -30,9 +31,15 @@ if TYPE_CHECKING:
         TaskEnded,
         TaskFailed,
         Unauthorized,
+        WorkflowCancelled,
+        WorkflowEnded,
+        WorkflowFailed,
     )
     from devskyy.wire import TaskOptions
+    from devskyy.workflow_wire import WorkflowOptions, WorkflowSource
+    from devskyy.workflows import WorkflowBuilder
     from schemas.task import Input, Task, TaskAccepted
+    from schemas.workflow import Workflow, WorkflowAccepted, WorkflowDefinition
 
     __version__: str
 
@@ -41,6 +48,7 @@ __all__ = [
     "AsyncClient",
     "BadReply",
     "Client",
+    "Conflict",
     "DevSkyyError",
     "Input",
     "InvalidTask",
@@ -57,6 +65,15 @@ __all__ = [
     "TaskFailed",
     "TaskOptions",
     "Unauthorized",
+    "Workflow",
+    "WorkflowAccepted",
+    "WorkflowBuilder",
+    "WorkflowCancelled",
+    "WorkflowDefinition",
+    "WorkflowEnded",
+    "WorkflowFailed",
+    "WorkflowOptions",
+    "WorkflowSource",
     "__version__",
 ]
 
@@ -67,6 +84,12 @@ _HOMES = {
     "Task": "schemas.task",
     "TaskAccepted": "schemas.task",
     "TaskOptions": "devskyy.wire",
+    "Workflow": "schemas.workflow",
+    "WorkflowAccepted": "schemas.workflow",
+    "WorkflowBuilder": "devskyy.workflows",
+    "WorkflowDefinition": "schemas.workflow",
+    "WorkflowOptions": "devskyy.workflow_wire",
+    "WorkflowSource": "devskyy.workflow_wire",
 }
 
 

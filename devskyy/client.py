@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from datetime import date
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -12,8 +12,9 @@ import httpx
 
 from devskyy import wire
 from devskyy.errors import StillRunning
-from devskyy.sse import Following, so_far
+from devskyy.sse import Following, Story, of_task, so_far
 from devskyy.wire import KeyOptions, Patience, Retries, TaskOptions, Verb
+from devskyy.workflow_client import AsyncWorkflows, Event, Workflows
 from schemas.agent import AgentStatus
 from schemas.budget import BudgetLeft
 from schemas.costs import CostKey, Costs
@@ -28,7 +29,6 @@ from schemas.task import Status, Task, TaskAccepted, TaskList
 __all__ = ["AsyncClient", "Client"]
 
 T = TypeVar("T")
-Event = dict[str, Any]
 
 
 class _Base:
@@ -51,8 +51,8 @@ class _Base:
                 operator's, which it finds there.
             timeout_s: the longest silence of the platform within one request.
             retries: how often a request is repeated when the connection fails or the platform says "not now". A task
-                is never started twice: each carries an idempotency key.
-            outage_s: how long a platform that has gone may take to come back while a task's events are followed.
+                or workflow is never started twice: each carries an idempotency key.
+            outage_s: how long a platform that has gone may take to come back while events are followed.
 
         Raises:
             ConfigError: the address or the environment cannot be used.
@@ -67,11 +67,11 @@ class _Base:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.base_url!r})"
 
-    def _following(self, task_id: str, after: int, timeout_s: float | None) -> Following:
-        return Following(task_id, after, timeout_s, self._patience, url=self.base_url)
+    def _following(self, story: Story, after: int, timeout_s: float | None) -> Following:
+        return Following(story, after, timeout_s, self._patience, url=self.base_url)
 
 
-class Client(_Base):
+class Client(Workflows, _Base):
     """A platform to ordinary code. Verbs raise the errors of `devskyy.errors`."""
 
     _http: httpx.Client
@@ -157,29 +157,11 @@ class Client(_Base):
         Raises:
             StillRunning: the task has not ended within `timeout_s`.
         """
-        following = self._following(task_id, after, timeout_s)
-        while not following.ended:
-            try:
-                with self._http.stream(**following.arguments()) as reply:
-                    if reply.status_code != 200:
-                        reply.read()
-                        delay_s = following.refused(reply)
-                    else:
-                        for chunk in reply.iter_bytes():
-                            yield from following.take(chunk)
-                            if following.ended or following.in_a_hurry:
-                                break
-                        delay_s = following.closed()
-                        if following.brought_nothing:
-                            following.found(self.task(task_id))
-            except httpx.TransportError as error:
-                delay_s = following.broke(error)
-            if not following.ended:
-                time.sleep(delay_s)
+        yield from self._follow(of_task(task_id), after, timeout_s, lambda: self.task(task_id).ended)
 
     def history(self, task_id: str, after: int = 0) -> tuple[Event, ...]:
         """The task's events that there are by now, those with a number above `after`; nothing is waited for."""
-        return self._send(so_far(task_id, after))
+        return self._send(so_far(of_task(task_id), after))
 
     def cancel(self, task_id: str) -> Task:
         """Ask for the task's end; it has ended when `wait` returns. A task that has ended already stays as it is."""
@@ -245,6 +227,28 @@ class Client(_Base):
         """Whether the platform can work, part by part."""
         return self._send(wire.health())
 
+    def _follow(self, story: Story, after: int, timeout_s: float | None, look: Callable[[], bool]) -> Generator[Event]:
+        """The events of a story; `look` asks whether it has ended."""
+        following = self._following(story, after, timeout_s)
+        while not following.ended:
+            try:
+                with self._http.stream(**following.arguments()) as reply:
+                    if reply.status_code != 200:
+                        reply.read()
+                        delay_s = following.refused(reply)
+                    else:
+                        for chunk in reply.iter_bytes():
+                            yield from following.take(chunk)
+                            if following.ended or following.in_a_hurry:
+                                break
+                        delay_s = following.closed()
+                        if following.brought_nothing:
+                            following.found(look())
+            except httpx.TransportError as error:
+                delay_s = following.broke(error)
+            if not following.ended:
+                time.sleep(delay_s)
+
     def _send(self, verb: Verb[T]) -> T:
         retries = Retries(self._patience.retries)
         while True:
@@ -260,7 +264,7 @@ class Client(_Base):
             return error
 
 
-class AsyncClient(_Base):
+class AsyncClient(AsyncWorkflows, _Base):
     """A platform to `async` code: `Client`'s verbs, to await."""
 
     _http: httpx.AsyncClient
@@ -327,30 +331,17 @@ class AsyncClient(_Base):
 
     async def events(self, task_id: str, after: int = 0, *, timeout_s: float | None = None) -> AsyncGenerator[Event]:
         """As `Client.events`."""
-        following = self._following(task_id, after, timeout_s)
-        while not following.ended:
-            try:
-                async with self._http.stream(**following.arguments()) as reply:
-                    if reply.status_code != 200:
-                        await reply.aread()
-                        delay_s = following.refused(reply)
-                    else:
-                        async for chunk in reply.aiter_bytes():
-                            for event in following.take(chunk):
-                                yield event
-                            if following.ended or following.in_a_hurry:
-                                break
-                        delay_s = following.closed()
-                        if following.brought_nothing:
-                            following.found(await self.task(task_id))
-            except httpx.TransportError as error:
-                delay_s = following.broke(error)
-            if not following.ended:
-                await asyncio.sleep(delay_s)
+
+        async def look() -> bool:
+            return (await self.task(task_id)).ended
+
+        async with contextlib.aclosing(self._follow(of_task(task_id), after, timeout_s, look)) as events:
+            async for event in events:
+                yield event
 
     async def history(self, task_id: str, after: int = 0) -> tuple[Event, ...]:
         """As `Client.history`."""
-        return await self._send(so_far(task_id, after))
+        return await self._send(so_far(of_task(task_id), after))
 
     async def cancel(self, task_id: str) -> Task:
         """As `Client.cancel`."""
@@ -407,6 +398,31 @@ class AsyncClient(_Base):
     async def health(self) -> Health:
         """As `Client.health`."""
         return await self._send(wire.health())
+
+    async def _follow(
+        self, story: Story, after: int, timeout_s: float | None, look: Callable[[], Awaitable[bool]]
+    ) -> AsyncGenerator[Event]:
+        """As `Client._follow`."""
+        following = self._following(story, after, timeout_s)
+        while not following.ended:
+            try:
+                async with self._http.stream(**following.arguments()) as reply:
+                    if reply.status_code != 200:
+                        await reply.aread()
+                        delay_s = following.refused(reply)
+                    else:
+                        async for chunk in reply.aiter_bytes():
+                            for event in following.take(chunk):
+                                yield event
+                            if following.ended or following.in_a_hurry:
+                                break
+                        delay_s = following.closed()
+                        if following.brought_nothing:
+                            following.found(await look())
+            except httpx.TransportError as error:
+                delay_s = following.broke(error)
+            if not following.ended:
+                await asyncio.sleep(delay_s)
 
     async def _send(self, verb: Verb[T]) -> T:
         retries = Retries(self._patience.retries)

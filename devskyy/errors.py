@@ -3,28 +3,38 @@
     DevSkyyError                  (schemas.errors)
     ├── ApiError                  the platform refused; carries its problem
     │   ├── InvalidTask           400, 413, 422: fields that break rules, each named; nothing was started
-    │   ├── KeyReused             the idempotency key belongs to a task with another body
+    │   ├── KeyReused             the idempotency key belongs to a request with another body
     │   ├── Unauthorized          401, 403
-    │   ├── NoSuchTask            404
+    │   ├── NoSuchTask            404: there is no such task, workflow, key …
+    │   ├── Conflict              409: not as it stands; says how that is
     │   ├── RateLimited           429
     │   └── ServerFailed          5xx
     ├── PlatformNotRunning        nobody answers at the address
     ├── BadReply                  somebody answers who is no DevSkyy platform, or a broken one
-    ├── StillRunning              the caller's patience ended before the task did
-    └── TaskEnded                 a task ended without an answer; carries the task, receipt included
-        ├── TaskFailed
-        └── TaskCancelled
+    ├── StillRunning              the caller's patience ended before the task or workflow did
+    ├── TaskEnded                 a task ended without an answer; carries the task, receipt included
+    │   ├── TaskFailed
+    │   └── TaskCancelled
+    └── WorkflowEnded             a workflow ended without being completed; carries it
+        ├── WorkflowFailed
+        └── WorkflowCancelled
 
 Each keeps its constructor's arguments in `args`, so that it crosses processes as itself.
 """
+
+from typing import TYPE_CHECKING
 
 from schemas.errors import DevSkyyError
 from schemas.problem import Problem
 from schemas.task import Task
 
+if TYPE_CHECKING:
+    from schemas.workflow import Workflow
+
 __all__ = [
     "ApiError",
     "BadReply",
+    "Conflict",
     "DevSkyyError",
     "InvalidTask",
     "KeyReused",
@@ -37,6 +47,9 @@ __all__ = [
     "TaskEnded",
     "TaskFailed",
     "Unauthorized",
+    "WorkflowCancelled",
+    "WorkflowEnded",
+    "WorkflowFailed",
     "api_error",
 ]
 
@@ -70,6 +83,10 @@ class NoSuchTask(ApiError):
     pass
 
 
+class Conflict(ApiError):
+    pass
+
+
 class RateLimited(ApiError):
     pass
 
@@ -90,6 +107,8 @@ def api_error(problem: Problem) -> ApiError:
             kind = Unauthorized
         case 404:
             kind = NoSuchTask
+        case 409:
+            kind = Conflict
         case 429:
             kind = RateLimited
         case status if status >= 500:
@@ -133,19 +152,19 @@ class BadReply(DevSkyyError):
 
 
 class StillRunning(DevSkyyError):
-    """The task goes on; `wait` or `events` with its id picks it up again."""
+    """The task or workflow goes on; waiting for its id, or following its events, picks it up again."""
 
     code = "still_running"
-    title = "The task has not ended yet"
+    title = "It has not ended yet"
     http_status = 504
     retryable = True
 
-    def __init__(self, task_id: str, timeout_s: float) -> None:
-        super().__init__(task_id, timeout_s)
-        self.task_id, self.timeout_s = task_id, timeout_s
+    def __init__(self, task_id: str, timeout_s: float, kind: str = "task") -> None:
+        super().__init__(task_id, timeout_s, kind)
+        self.task_id, self.timeout_s, self.kind = task_id, timeout_s, kind
 
     def __str__(self) -> str:
-        return f"task {self.task_id} had not ended after {self.timeout_s:g} s; it goes on"
+        return f"{self.kind} {self.task_id} had not ended after {self.timeout_s:g} s; it goes on"
 
 
 class TaskEnded(DevSkyyError):
@@ -168,4 +187,27 @@ class TaskFailed(TaskEnded):
 class TaskCancelled(TaskEnded):
     code = "cancelled"
     title = "The task was cancelled"
+    http_status = 409
+
+
+class WorkflowEnded(DevSkyyError):
+    """A workflow ended without being completed. `workflow` is the whole of it: what failed, what was undone."""
+
+    def __init__(self, workflow: "Workflow") -> None:
+        super().__init__(workflow)
+        self.workflow = workflow
+
+    def __str__(self) -> str:
+        why = self.workflow.error.detail if self.workflow.error else "no reason was recorded"
+        return f"workflow {self.workflow.workflow_id} {self.workflow.status}: {why}"
+
+
+class WorkflowFailed(WorkflowEnded):
+    code = "workflow_failed"
+    title = "The workflow failed"
+
+
+class WorkflowCancelled(WorkflowEnded):
+    code = "cancelled"
+    title = "The workflow was cancelled"
     http_status = 409

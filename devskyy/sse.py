@@ -1,4 +1,5 @@
-"""A task's events as they come in, over as many connections as it takes. Knows no connection: both clients share it."""
+"""Events of a task or workflow as they come in, over as many connections as it takes. Knows no connection: both clients
+share it."""
 
 import json
 from dataclasses import dataclass
@@ -10,10 +11,28 @@ import httpx
 from devskyy.errors import BadReply, StillRunning
 from devskyy.wire import CONNECT_S, NOT_NOW, Patience, Verb, backoff_s, error_of, events_path, retry_after_s
 from schemas.event import TERMINAL
-from schemas.task import Task
 
 NEAR_S = 0.25
 """A wait may end this much later than it was asked to."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """Whose events they are."""
+
+    kind: str
+    """`task` or `workflow`, for those who are told that it goes on."""
+    id: str
+    path: str
+    """Where its events are."""
+    last: frozenset[str]
+    """Events that end it."""
+    may_go_on: bool = False
+    """Whether others may follow these: then it has ended when its stream does."""
+
+
+def of_task(task_id: str) -> Story:
+    return Story("task", task_id, events_path(task_id), TERMINAL)
 
 
 @dataclass(frozen=True)
@@ -79,19 +98,19 @@ class SseParser:
                 pass  # a comment such as a heartbeat, or a field of the future
 
 
-def so_far(task_id: str, after: int = 0) -> Verb[tuple[dict[str, Any], ...]]:
-    """The events of a task that there are by now, those with a number above `after`."""
+def so_far(story: Story, after: int = 0) -> Verb[tuple[dict[str, Any], ...]]:
+    """The events that there are by now, those with a number above `after`."""
 
     def read(reply: httpx.Response) -> tuple[dict[str, Any], ...]:
         parser = SseParser()
         where = str(reply.request.url)
-        return tuple(event_of(raw, where, task_id) for raw in parser.feed(reply.content))
+        return tuple(event_of(raw, where, story.id) for raw in parser.feed(reply.content))
 
     params = {"follow": "false", **({"after": str(after)} if after else {})}
-    return Verb("GET", events_path(task_id), {200: read}, params=params, headers={"accept": "text/event-stream"})
+    return Verb("GET", story.path, {200: read}, params=params, headers={"accept": "text/event-stream"})
 
 
-def event_of(raw: ServerEvent, where: str, task_id: str) -> dict[str, Any]:
+def event_of(raw: ServerEvent, where: str, of: str) -> dict[str, Any]:
     """
     Args:
         where: the address that it came from, for the error.
@@ -102,9 +121,9 @@ def event_of(raw: ServerEvent, where: str, task_id: str) -> dict[str, Any]:
     try:
         event = json.loads(raw.data)
     except ValueError as error:
-        raise BadReply(where, f"an event of {task_id} is no JSON: {error}") from None
+        raise BadReply(where, f"an event of {of} is no JSON: {error}") from None
     if not isinstance(event, dict):
-        raise BadReply(where, f"an event of {task_id} is no JSON object")
+        raise BadReply(where, f"an event of {of} is no JSON object")
     event.setdefault("event", raw.name)
     if (number := raw.number) is not None:
         event.setdefault("seq", number)
@@ -112,18 +131,18 @@ def event_of(raw: ServerEvent, where: str, task_id: str) -> dict[str, Any]:
 
 
 class Following:
-    """Where to resume a task's events, when to stop, and how long to wait for a platform that has gone.
+    """Where to resume a story, when to stop, and how long to wait for a platform that has gone.
 
     Args:
         after: the last event already known; 0 for none.
-        timeout_s: patience with the task; None for as long as it takes.
+        timeout_s: patience with the task or workflow; None for as long as it takes.
         patience: with the platform.
         url: its address, for errors.
     """
 
-    def __init__(self, task_id: str, after: int, timeout_s: float | None, patience: Patience, *, url: str) -> None:
+    def __init__(self, story: Story, after: int, timeout_s: float | None, patience: Patience, *, url: str) -> None:
         self.ended = False
-        self._task_id, self._url = task_id, url
+        self._story, self._url = story, url
         self._last, self._news = after, False
         self._timeout_s = timeout_s
         self._deadline = None if timeout_s is None else monotonic() + timeout_s
@@ -131,7 +150,7 @@ class Following:
         self._read_s = patience.timeout_s
         self._heard_at: float | None = None
         self._failed = 0
-        self._over = False
+        self._at_its_end = self._over = False
         self._parser = SseParser()
 
     # A connection
@@ -144,7 +163,7 @@ class Following:
         if self._last:
             headers["last-event-id"] = str(self._last)
         timeout = httpx.Timeout(self._patience.timeout_s, connect=min(CONNECT_S, self._read_s), read=self._read_s)
-        return {"method": "GET", "url": events_path(self._task_id), "headers": headers, "timeout": timeout}
+        return {"method": "GET", "url": self._story.path, "headers": headers, "timeout": timeout}
 
     def take(self, chunk: bytes) -> list[dict[str, Any]]:
         """The events that these bytes complete, each once."""
@@ -177,26 +196,28 @@ class Following:
 
     def closed(self) -> float:
         """Seconds until the next connection, after one that ended in order; raises as `refused` does."""
+        self.ended = self.ended or self._at_its_end
         if self.ended or (self.in_a_hurry and self._remaining_s > 0):
             return 0.0
-        return self._next_s(BadReply(self._url, f"the events of {self._task_id} end, and the task does not"), None)
+        kind, of = self._story.kind, self._story.id
+        return self._next_s(BadReply(self._url, f"the events of {of} end, and the {kind} does not"), None)
 
     @property
     def brought_nothing(self) -> bool:
-        """Whether the connection had no news and is over: ask whether the task is."""
+        """Whether the connection had no news and is over: ask whether the task or workflow is."""
         return not (self._news or self.ended or self.in_a_hurry)
 
-    def found(self, task: Task) -> None:
-        """What was found on asking. If the task has ended, one more connection gets what came in between; if that
-        brings nothing either, there is nothing more to come."""
-        self.ended = task.ended and self._over
-        self._over = task.ended
+    def found(self, ended: bool) -> None:
+        """What was found on asking. If it has ended, one more connection gets what came in between; if that brings
+        nothing either, there is nothing more to come."""
+        self.ended = ended and self._over
+        self._over = ended
 
     def _next_s(self, error: Exception, asked_s: float | None) -> float:
         remaining_s = self._remaining_s
         if remaining_s <= 0:
             assert self._timeout_s is not None
-            raise StillRunning(self._task_id, self._timeout_s)
+            raise StillRunning(self._story.id, self._timeout_s, self._story.kind)
         if self._heard_at is None:
             in_vain = self._failed >= self._patience.retries
         else:
@@ -214,9 +235,10 @@ class Following:
     def _event(self, raw: ServerEvent) -> dict[str, Any] | None:
         if raw.number is not None and raw.number <= self._last:
             return None
-        event = event_of(raw, self._url, self._task_id)
+        event = event_of(raw, self._url, self._story.id)
         if raw.number is not None:
             self._last = raw.number
         self._news = True
-        self.ended = event["event"] in TERMINAL
+        self._at_its_end = event["event"] in self._story.last
+        self.ended = self._at_its_end and not self._story.may_go_on
         return event

@@ -140,8 +140,8 @@ class Verb(Generic[T]):
             PlatformNotRunning: there was no answer.
             BadReply: there was one that cannot be read.
         """
-        if isinstance(outcome, httpx.Response) and (reader := self.read.get(outcome.status_code)):
-            return reader(outcome)
+        if isinstance(outcome, httpx.Response) and (read := self.read.get(outcome.status_code)):
+            return read(outcome)
         raise error_of(outcome, url)
 
 
@@ -155,7 +155,7 @@ def submit(prompt: str, options: TaskOptions, key: str | None, hold_s: int = 0) 
     return Verb(
         "POST",
         "/api/v1/tasks",
-        {200: _reader(Task), 202: _reader(TaskAccepted)},
+        {200: reader(Task), 202: reader(TaskAccepted)},
         headers={"idempotency-key": key or secrets.token_hex(16)} | ({"prefer": f"wait={hold_s}"} if hold_s else {}),
         body=request.model_dump_json(exclude_unset=True).encode(),
         held_s=hold_s,
@@ -171,17 +171,17 @@ def accepted(reply: Task | TaskAccepted) -> TaskAccepted:
 
 
 def task(task_id: str) -> Verb[Task]:
-    return Verb("GET", _path(task_id), {200: _reader(Task)})
+    return Verb("GET", _path(task_id), {200: reader(Task)})
 
 
 def tasks(limit: int | None, cursor: str | None, status: Status | None) -> Verb[TaskList]:
     asked = {"limit": limit, "cursor": cursor, "status": status}
     params = {name: str(value) for name, value in asked.items() if value is not None}
-    return Verb("GET", "/api/v1/tasks", {200: _reader(TaskList)}, params=params)
+    return Verb("GET", "/api/v1/tasks", {200: reader(TaskList)}, params=params)
 
 
 def cancel(task_id: str) -> Verb[Task]:
-    return Verb("DELETE", _path(task_id), {200: _reader(Task), 202: _reader(Task)})
+    return Verb("DELETE", _path(task_id), {200: reader(Task), 202: reader(Task)})
 
 
 def recording(task_id: str) -> Verb[str]:
@@ -199,15 +199,15 @@ def upload_recording(text: str) -> Verb[Uploaded]:
     except UnicodeEncodeError as error:
         raise InvalidRequest(f"line {text.count(chr(10), 0, error.start) + 1}", "is no UTF-8 text") from None
     headers = {"content-type": MEDIA_TYPE}
-    return Verb("POST", "/api/v1/recordings", {200: _reader(Uploaded)}, headers=headers, body=body)
+    return Verb("POST", "/api/v1/recordings", {200: reader(Uploaded)}, headers=headers, body=body)
 
 
 def agents() -> Verb[tuple[AgentStatus, ...]]:
-    return Verb("GET", "/api/v1/agents", {200: lambda reply: _reader(Agents)(reply).agents})
+    return Verb("GET", "/api/v1/agents", {200: lambda reply: reader(Agents)(reply).agents})
 
 
 def services() -> Verb[tuple[ServiceStatus, ...]]:
-    return Verb("GET", "/api/v1/services", {200: lambda reply: _reader(Services)(reply).services})
+    return Verb("GET", "/api/v1/services", {200: lambda reply: reader(Services)(reply).services})
 
 
 def explain_services(prompt: str, options: TaskOptions) -> Verb[Explanation]:
@@ -217,22 +217,22 @@ def explain_services(prompt: str, options: TaskOptions) -> Verb[Explanation]:
         InvalidTask: a field breaks a rule; nothing was sent.
     """
     body = task_request(prompt, options).model_dump_json(exclude_unset=True).encode()
-    return Verb("POST", "/api/v1/services/explain", {200: _reader(Explanation)}, body=body)
+    return Verb("POST", "/api/v1/services/explain", {200: reader(Explanation)}, body=body)
 
 
 def costs(by: CostKey, since: date | None, until: date | None) -> Verb[Costs]:
     asked = {"by": by, "since": since, "until": until}
     params = {name: str(value) for name, value in asked.items() if value is not None}
-    return Verb("GET", "/api/v1/costs", {200: _reader(Costs)}, params=params)
+    return Verb("GET", "/api/v1/costs", {200: reader(Costs)}, params=params)
 
 
 def quality(by: QualityBy | None, since: date | None) -> Verb[QualityList]:
     params = {name: str(value) for name, value in {"by": by, "since": since}.items() if value is not None}
-    return Verb("GET", "/api/v1/quality", {200: _reader(QualityList)}, params=params)
+    return Verb("GET", "/api/v1/quality", {200: reader(QualityList)}, params=params)
 
 
 def budgets() -> Verb[tuple[BudgetLeft, ...]]:
-    return Verb("GET", "/api/v1/budgets", {200: lambda reply: _reader(BudgetList)(reply).budgets})
+    return Verb("GET", "/api/v1/budgets", {200: lambda reply: reader(BudgetList)(reply).budgets})
 
 
 def create_key(name: str, options: KeyOptions) -> Verb[CreatedKey]:
@@ -247,17 +247,17 @@ def create_key(name: str, options: KeyOptions) -> Verb[CreatedKey]:
     except ValidationError as error:
         raise InvalidTask(Problem.of_validation(field_errors(error))) from None
     body = new.model_dump_json(exclude_unset=True).encode()
-    return Verb("POST", KEYS, {201: _reader(CreatedKey)}, body=body, repeatable=False)
+    return Verb("POST", KEYS, {201: reader(CreatedKey)}, body=body, repeatable=False)
 
 
 def keys() -> Verb[tuple[ApiKey, ...]]:
-    return Verb("GET", KEYS, {200: lambda reply: _reader(KeyList)(reply).keys})
+    return Verb("GET", KEYS, {200: lambda reply: reader(KeyList)(reply).keys})
 
 
 def revoke_key(key_id: str) -> Verb[ApiKey]:
     if not key_id:
         raise InvalidRequest("key_id", "is empty")
-    return Verb("DELETE", f"{KEYS}/{quote(key_id, safe='')}", {200: _reader(ApiKey)})
+    return Verb("DELETE", f"{KEYS}/{quote(key_id, safe='')}", {200: reader(ApiKey)})
 
 
 def health() -> Verb[Health]:
@@ -269,7 +269,7 @@ def health() -> Verb[Health]:
         except ValidationError:
             raise error_of(reply, str(reply.request.url.join("/"))) from None
 
-    return Verb("GET", "/health/ready", {200: _reader(Health), 503: not_ready})
+    return Verb("GET", "/health/ready", {200: reader(Health), 503: not_ready})
 
 
 def events_path(task_id: str) -> str:
@@ -318,7 +318,9 @@ class Waiting:
 # Replies
 
 
-def _reader(model: type[M]) -> Callable[[httpx.Response], M]:
+def reader(model: type[M]) -> Callable[[httpx.Response], M]:
+    """Reads a reply as a message of that kind."""
+
     def read(reply: httpx.Response) -> M:
         try:
             return model.model_validate_json(reply.content)

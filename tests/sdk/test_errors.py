@@ -10,11 +10,13 @@ from devskyy.errors import (
     PlatformNotRunning,
     StillRunning,
     TaskEnded,
+    WorkflowEnded,
     api_error,
 )
 from schemas.message import now
 from schemas.problem import FieldError, Problem
 from schemas.task import Task
+from schemas.workflow import Workflow, WorkflowProgress
 
 PROBLEM = Problem(
     type="urn:devskyy:problem:invalid-request",
@@ -25,6 +27,16 @@ PROBLEM = Problem(
     retryable=False,
 )
 TASK = Task(task_id="t1", status="failed", prompt="hello", created_at=now(), error=PROBLEM)
+WORKFLOW = Workflow(
+    workflow_id="w1",
+    name="launch",
+    status="failed",
+    progress=WorkflowProgress(percentage=50, total=2),
+    tasks={},
+    created_at=now(),
+    error=PROBLEM,
+    seq=3,
+)
 
 CLASSES = [kind for kind in vars(devskyy.errors).values() if isinstance(kind, type) and issubclass(kind, DevSkyyError)]
 
@@ -34,6 +46,8 @@ def example(kind: type[DevSkyyError]) -> DevSkyyError:
         return kind(PROBLEM)
     if issubclass(kind, TaskEnded):
         return kind(TASK)
+    if issubclass(kind, WorkflowEnded):
+        return kind(WORKFLOW)
     arguments = {
         PlatformNotRunning: ("http://x", "connection refused"),
         BadReply: ("http://x", "HTTP 200 with text/html"),
@@ -65,7 +79,7 @@ def test_every_error_crosses_processes_as_itself(kind: type[DevSkyyError]) -> No
         (401, "Unauthorized"),
         (403, "Unauthorized"),
         (404, "NoSuchTask"),
-        (409, "ApiError"),
+        (409, "Conflict"),
         (413, "InvalidTask"),
         (422, "InvalidTask"),
         (429, "RateLimited"),

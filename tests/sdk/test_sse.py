@@ -4,7 +4,7 @@ from time import monotonic
 import pytest
 
 from devskyy.errors import BadReply
-from devskyy.sse import Following, ServerEvent, SseParser
+from devskyy.sse import Following, ServerEvent, SseParser, of_task
 from devskyy.wire import Patience
 
 STREAM = (
@@ -49,7 +49,7 @@ def test_the_time_for_one_event_grows_with_its_size_and_no_faster() -> None:
 
 
 def following(after: int = 0) -> Following:
-    return Following("t1", after, None, Patience(timeout_s=5, retries=2, outage_s=5), url="http://x")
+    return Following(of_task("t1"), after, None, Patience(timeout_s=5, retries=2, outage_s=5), url="http://x")
 
 
 def wire(number: int, event: str) -> bytes:
