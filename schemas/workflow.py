@@ -343,6 +343,8 @@ class Workflow(Message):
     tasks: dict[str, TaskView]
     inputs: dict[str, Any] = {}
     output: Any = None
+    output_bytes: int | None = None
+    """Of an output that is too large to be shown here; `…/output` has it."""
     error: Problem | None = None
     compensated: tuple[str, ...] = ()
     """Tasks that were undone, in the order in which that was done."""

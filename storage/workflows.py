@@ -233,9 +233,9 @@ def without_large_outputs(workflow: Workflow) -> Workflow:
         size = fits(one.output)
         return one if size is None else one.model_copy(update={"output": None, "output_bytes": size})
 
-    output = workflow.output if fits(workflow.output) is None else None
+    workflow = kept(workflow)
     tasks = {name: kept(task) for name, task in workflow.tasks.items()}
     for name, task in tasks.items():
         if task.items:
             tasks[name] = task.model_copy(update={"items": tuple(kept(item) for item in task.items)})
-    return workflow.model_copy(update={"output": output, "tasks": tasks})
+    return workflow.model_copy(update={"tasks": tasks})

@@ -39,7 +39,7 @@ class Children:
             "once": True,
         }
         if child.ended == "completed":
-            return Outcome(work, output=child.output, blob=child.blob, **sums)
+            return Outcome(work, output=child.output, blob=child.blob, bytes=child.bytes, **sums)
         cause = child.problem or problem("failed", "It failed", f"it was {child.ended}")
         told = cause.model_copy(update={"detail": f"workflow {ref}: {cause.detail}"})
         return Outcome(work, problem=told, cancelled=child.ended == "cancelled", **sums)

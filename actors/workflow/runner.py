@@ -223,7 +223,7 @@ class Runner:
         if isinstance(event, Completed):
             said = await self._stored(event.output)
             event = event.model_copy(update=said)
-            state.output, state.blob = said["output"], said.get("blob")
+            state.output, state.blob, state.bytes = said["output"], said.get("blob"), said.get("bytes")
         state.stream_seq = await self._book.append(event, state.stream_seq)
         self._since_snapshot += 1
         if self._since_snapshot >= max(SNAPSHOT_EVENTS, state.order // SNAPSHOT_SHARE) and self._keeping is None:

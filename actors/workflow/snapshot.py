@@ -56,7 +56,7 @@ def load(created: Created, data: bytes) -> State:
 
 _KEPT = (
     "seq", "stream_seq", "owner", "claims", "started_at", "deadline_at", "finished_at", "ended", "paused", "cancelled",
-    "compensates", "output", "blob", "signals", "commands", "compensated", "undone", "order", "cost_usd",
+    "compensates", "output", "blob", "bytes", "signals", "commands", "compensated", "undone", "order", "cost_usd",
     "cost_unknown",
 )  # fmt: skip
 _UNIT = tuple(each.name for each in fields(Unit))

@@ -103,6 +103,7 @@ class State:
         self.compensates = True
         self.output: Any = None
         self.blob: str | None = None
+        self.bytes: int | None = None
         self.signals: list[tuple[str, Any]] = []
         self.lists: dict[str, list[Any]] = {}
         """What maps are over, found once; it follows from the rest."""
@@ -267,7 +268,7 @@ class State:
         """What an event says after its changes."""
         match event:
             case Completed():
-                self.ended, self.output, self.blob = "completed", event.output, event.blob
+                self.ended, self.output, self.blob, self.bytes = "completed", event.output, event.blob, event.bytes
             case Failed():
                 self.ended, self.problem = "failed", event.problem
             case Cancelled():
@@ -340,7 +341,7 @@ class State:
             unit.unsure = change.unsure
         if change.to in SETTLED:
             unit.finished_at = at
-        if change.to in ("completed", "failed"):
+        if change.to in ("completed", "failed", "cancelled"):
             self.order += 1
             unit.order = self.order
         if change.to == "completed":

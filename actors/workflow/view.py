@@ -25,6 +25,7 @@ def view_of(state: State) -> Workflow:
         tasks={name: _task(state, name) for name in state.definition.tasks},
         inputs=created.inputs,
         output=state.output,
+        output_bytes=state.bytes,
         error=state.problem if state.ended is not None or state.problem is not None else None,
         compensated=tuple(state.compensated),
         undone=tuple(state.undone),

@@ -183,7 +183,7 @@ def test_a_large_output_is_left_out_and_says_how_large_it_is() -> None:
         "d": TaskView(status="completed", kind="prompt", output_bytes=70_000),
     }
     kept = without_large_outputs(whole(tasks=tasks, output=large))
-    assert kept.output is None
+    assert (kept.output, kept.output_bytes) == (None, MAX_KEPT_OUTPUT + 2)
     assert (kept.tasks["a"].output, kept.tasks["a"].output_bytes) == (None, MAX_KEPT_OUTPUT + 2)
     assert kept.tasks["b"] == tasks["b"]
     assert (kept.tasks["c"].items[0].output, kept.tasks["c"].items[0].output_bytes) == (None, MAX_KEPT_OUTPUT + 2)
