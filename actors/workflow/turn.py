@@ -390,7 +390,8 @@ def next_to_undo(state: State) -> Place | None:
             continue
         whole = state.units[name]
         for item, unit in whole.items.items() if task.map is not None else ((None, whole),):
-            done = unit.status == "completed" or (unit.status == "failed" and unit.unsure and task.compensation)
+            stopped = unit.status in ("failed", "cancelled") and unit.unsure
+            done = unit.status == "completed" or (stopped and task.compensation is not None)
             if done and unit.started_at is not None and (found is None or unit.order > found[0]):
                 found = unit.order, (name, item)
     return None if found is None else found[1]

@@ -20,7 +20,7 @@ from bus.client import Bus
 from bus.subjects import ActorJob
 from bus.tasklog import TaskLog
 from bus.workflowlog import WorkflowLog
-from schemas.errors import DeadlineExceeded, DevSkyyError, NobodyListens, RemoteError, ResponderLost
+from schemas.errors import Cancelled, DeadlineExceeded, DevSkyyError, NobodyListens, RemoteError, ResponderLost
 from schemas.event import Command
 from schemas.message import check_plain, now
 from schemas.problem import Problem
@@ -73,6 +73,8 @@ class Workers:
             await self._children.stop(state, work)
         elif definition.prompt is not None and ref is not None:
             await self._tasks.command(state.created.tenant, ref, Command(reason="its workflow goes no further"))
+        elif definition.actor is not None:
+            await self._bus.abort(ref_of(state.created.workflow_id, work))
 
     # -- what a task sees --------------------------------------------------------------------------------------
 
@@ -130,7 +132,7 @@ class Workers:
         )
         name, _, verb = definition.actor.partition(".")
         try:
-            done = await self._ask(ActorJob(name, verb), job, limit_s)
+            done = await self._ask(ActorJob(name, verb), job, limit_s, ref_of(created.workflow_id, work))
         except NobodyListens:
             if definition.otherwise is None:
                 detail = f"no actor answers for {definition.actor!r}; the task names none that does it otherwise"
@@ -143,7 +145,10 @@ class Workers:
         except (DeadlineExceeded, ResponderLost) as error:
             return Outcome(work, problem=retryable(error), unsure=True, served_by=definition.actor)
         except RemoteError as error:
-            return Outcome(work, problem=Problem.of(error), served_by=definition.actor)
+            stopped = error.code == Cancelled.code
+            return Outcome(
+                work, problem=Problem.of(error), unsure=stopped, cancelled=stopped, served_by=definition.actor
+            )
         return Outcome(
             work,
             **await self._kept(state, done.output),
@@ -152,7 +157,7 @@ class Workers:
             once=done.once,
         )
 
-    async def _ask(self, subject: ActorJob, job: Job, limit_s: float) -> Done:
+    async def _ask(self, subject: ActorJob, job: Job, limit_s: float, ref: str) -> Done:
         """The actor's answer. One that dies meanwhile is asked again, under the same key.
 
         Raises:
@@ -163,7 +168,7 @@ class Workers:
         asked, absent_until = False, loop.time() + ABSENT_S
         while (left_s := (job.deadline_at - now()).total_seconds()) > 0:
             try:
-                return await self._bus.request(subject, job, Done, timeout_s=left_s, work=job.key)
+                return await self._bus.request(subject, job, Done, timeout_s=left_s, work=ref)
             except NobodyListens:
                 if not asked and loop.time() > absent_until:
                     raise

@@ -318,6 +318,8 @@ class Shop:
         self.asked.append(job)
         if job.inputs.get("broken"):
             raise InvalidRequest("broken", "cannot be sold")
+        if job.inputs.get("slow"):
+            await asyncio.sleep(3600)
         self.done.setdefault(job.key, len(self.done))
         return Done(output={"sold": self.done[job.key]}, cost_usd=0.25, once=True)
 
@@ -347,6 +349,22 @@ async def test_an_actor_that_refuses_fails_the_task_with_its_own_problem(engines
     workflow = await engines.run({"tasks": {"a": {"actor": "shop.sell", "inputs": {"broken": True}}}})
     assert workflow.status == "failed" and workflow.error is not None
     assert (workflow.error.code, workflow.tasks["a"].attempt) == ("invalid_request", 1)
+
+
+async def test_an_actor_that_works_on_a_cancelled_workflow_is_stopped_and_what_it_may_have_done_is_undone(
+    engines: Engines, shop: Shop
+) -> None:
+    # Given an actor that would take an hour
+    await engines.start()
+    tasks = {"a": {"actor": "shop.sell", "inputs": {"slow": True}, "compensation": {"actor": "shop.sell"}}}
+    workflow_id = await engines.begin({"tasks": tasks})
+    await until(lambda: len(shop.asked) == 1)
+    # When its workflow is cancelled
+    await engines.send(workflow_id, "cancel")
+    # Then it is over at once, and undone
+    assert (await engines.until(workflow_id)).event == "cancelled"
+    assert (await engines.view(workflow_id)).compensated == ("a",)
+    assert [job.undoes for job in shop.asked] == [False, True]
 
 
 async def test_an_actor_that_is_not_there_fails_the_task_and_says_so(
