@@ -284,10 +284,12 @@ class TaskView(Attempted):
     """Of a mapped task, in the list's order; those that have not begun are left out at the end."""
     size: int | None = None
     """How many items it has, once that is known."""
+    settled: int = 0
+    """Of these, how many are over."""
     waits_for: str | None = None
     """The signal that it waits for."""
     asks: str | None = None
-    """Of an approval, what is asked."""
+    """Of an approval, what is asked, with the values of its expressions as far as they are small enough to be shown."""
 
 
 class WorkflowProgress(Message):

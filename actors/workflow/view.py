@@ -1,8 +1,11 @@
 """A workflow as people and programs outside see it."""
 
+import json
 from collections import Counter
 from typing import Any
 
+from actors.workflow.expressions import ExpressionError, resolve
+from actors.workflow.seen import context, needed_for
 from actors.workflow.state import State, Unit
 from schemas.workflow import Attempted, TaskView, UnitStatus, Workflow, WorkflowProgress
 
@@ -68,9 +71,20 @@ def _task(state: State, name: str) -> TaskView:
         depends_on=state.dependencies[name],
         items=tuple(Attempted(**_attempted(item)) for item in items),
         size=whole.size,
+        settled=whole.settled,
         waits_for=waits,
-        asks=task.approval if waits is not None else None,
+        asks=_asked(state, name) if waits is not None else None,
     )
+
+
+def _asked(state: State, name: str) -> str | None:
+    """What a person is asked; as it was written where it refers to an output that is too large to be at hand."""
+    question = state.task(name).approval
+    try:
+        asked = resolve(question, context(state, needed_for(state, name, undoes=False), {}))
+    except (ExpressionError, ValueError, KeyError):
+        return question
+    return asked if isinstance(asked, str) or asked is None else json.dumps(asked, ensure_ascii=False)
 
 
 def _attempted(unit: Unit) -> dict[str, Any]:
