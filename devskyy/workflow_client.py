@@ -157,10 +157,11 @@ class Workflows:
         """The workflow's events that there are by now, those with a number above `after`; nothing is waited for."""
         return self._send(so_far(wire.story(workflow_id), after))
 
-    def workflow_output(self, workflow_id: str, task: str, item: int | None = None) -> Any:
-        """The whole output of a task, however large.
+    def workflow_output(self, workflow_id: str, task: str | None = None, item: int | None = None) -> Any:
+        """What a workflow or a task of it gave, whole, however large.
 
         Args:
+            task: left out, what the workflow gives back.
             item: of a mapped task, the item's number, from 0; left out, the list of all.
         """
         return self._send(wire.output(workflow_id, task, item))
@@ -347,7 +348,7 @@ class AsyncWorkflows:
         """As `Client.workflow_history`."""
         return await self._send(so_far(wire.story(workflow_id), after))
 
-    async def workflow_output(self, workflow_id: str, task: str, item: int | None = None) -> Any:
+    async def workflow_output(self, workflow_id: str, task: str | None = None, item: int | None = None) -> Any:
         """As `Client.workflow_output`."""
         return await self._send(wire.output(workflow_id, task, item))
 

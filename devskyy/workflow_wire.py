@@ -153,7 +153,9 @@ def template(name: str) -> Verb[WorkflowDefinition]:
     return Verb("GET", f"{WORKFLOWS}/templates/{quote(name, safe='')}", {200: reader(WorkflowDefinition)})
 
 
-def output(workflow_id: str, task: str, item: int | None) -> Verb[Any]:
+def output(workflow_id: str, task: str | None, item: int | None) -> Verb[Any]:
+    if task is None:
+        return Verb("GET", f"{_path(workflow_id)}/output", {200: _json})
     params = {} if item is None else {"item": str(item)}
     return Verb("GET", f"{_path(workflow_id)}/outputs/{quote(task, safe='')}", {200: _json}, params=params)
 
