@@ -132,6 +132,8 @@ class Runner:
             if state.ended is None and state.started_at is not None and state.owner != self._owner:
                 await self._claim()
             self._begin(under_way(state))
+            if state.problem is not None:
+                self._stop_what_runs()
             while not self._released:
                 await self._turn()
             if self._stopping:
