@@ -98,7 +98,10 @@ class Spending:
     """Attempts whose end is not recorded yet."""
 
 
-_QUESTION = {"agent", "messages", "temperature", "max_tokens", "json_schema", "tools", "tool_choice"}
+_QUESTION = {
+    *("agent", "messages", "temperature", "max_tokens", "json_schema", "sampling"),
+    *("tools", "tool_choice", "parallel_tool_calls"),
+}
 """What determines an answer; whose question it is, who may answer it, how soon and how dearly, does not."""
 _QUESTION_OF_VECTORS = {"service", "texts"}
 """The same of vectors. Those of another service mean other things, so the service is part of it."""

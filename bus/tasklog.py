@@ -72,7 +72,7 @@ def check(request: TaskRequest) -> None:
     prompt = len(request.prompt.encode())
     if prompt > MAX_PROMPT_BYTES:
         raise TooLarge("the prompt", prompt, MAX_PROMPT_BYTES)
-    inputs = sum(i.size for i in request.inputs) + sum(len(turn.content.encode()) for turn in request.history)
+    inputs = sum(i.size for i in request.inputs) + sum(turn.size for turn in (*request.history, *request.later))
     if inputs > MAX_INPUT_BYTES:
         raise TooLarge("the inputs together (history included)", inputs, MAX_INPUT_BYTES)
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from schemas.budget import Budget
+from schemas.completion import Sampling, ToolCall
 from schemas.message import Message, Moment, Strict
 from schemas.problem import Problem
 from schemas.receipt import Call
@@ -42,11 +43,17 @@ class Ask(Message):
     prompt: str
     inputs: tuple[Input, ...] = ()
     history: tuple[Turn, ...] = ()
+    later: tuple[Turn, ...] = ()
+    """Turns after the prompt."""
     temperature: float | None = None
     """In place of the agent's own."""
     max_tokens: int | None = None
     """In place of the agent's own."""
     json_schema: dict[str, Any] | None = None
+    sampling: Sampling | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     services: tuple[str, ...] = ()
     """The order in which services may serve, in place of the agent's own."""
     stream: bool = False
@@ -70,6 +77,8 @@ class Answer(Message):
     agent: str
     step: str
     text: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Tools that its asker is to call. The text may be empty beside them."""
     finish_reason: str | None = None
     calls: tuple[Call, ...] = ()
     problem: Problem | None = None

@@ -4,12 +4,12 @@ import secrets
 import struct
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
 from schemas.budget import Budget
-from schemas.message import Message, Moment, now
+from schemas.message import Message, Moment, Strict, Text, now
 from schemas.problem import Problem
 from schemas.receipt import Call
 from schemas.service import LOCAL_EMBEDDINGS
@@ -35,6 +35,22 @@ class ToolCall(Message):
     name: str
     arguments: str
     """JSON, as the model wrote it; it may be invalid."""
+
+
+class Sampling(Strict):
+    """How a model picks its words, beside its temperature. What is left out is as the model's provider has it."""
+
+    top_p: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2, allow_inf_nan=False)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2, allow_inf_nan=False)
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
+    stop: tuple[Annotated[Text, Field(min_length=1, max_length=256)], ...] = Field(default=(), max_length=4)
+    """Where it ends; the words themselves are left out of the answer."""
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What is not left out, as providers take it."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 class ChatMessage(Message):
@@ -65,6 +81,9 @@ class Complete(Message):
     tools: tuple[dict[str, Any], ...] = ()
     """Tools that the model may wish for, in OpenAI's shape; passed on as they are."""
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    """Whether the model may wish for several at once; left out, as its provider has it."""
+    sampling: Sampling | None = None
     stream: bool = False
     """Whether the text is published as it arrives, on the task's tokens subject."""
     root: str | None = None
@@ -173,6 +192,7 @@ class Generate(Message):
     temperature: float | None = None
     max_tokens: int = Field(ge=1)
     json_schema: dict[str, Any] | None = None
+    sampling: Sampling | None = None
     timeout_s: float = Field(gt=0)
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from schemas.message import Message, Moment, PlainMap, Strict, Text
+from schemas.completion import Sampling, ToolCall
+from schemas.message import Message, Moment, PlainMap, Strict, Text, check_text
 from schemas.problem import Problem
 from schemas.quality import Quality
 from schemas.receipt import Receipt
@@ -37,6 +38,8 @@ TEAM_SIZES: dict[Tier, tuple[int, int]] = {
 MAX_PROMPT_BYTES = 256 * 1024
 MAX_INPUT_BYTES = 20 * 1000 * 1000
 MAX_MAP_BYTES = 64 * 1024
+MAX_TOOLS_BYTES = 256 * 1024
+MAX_TOOLS = 128
 DEFAULT_TIMEOUT_S = 600.0
 
 
@@ -100,10 +103,92 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class Turn(Strict):
-    """One earlier message of the conversation that the prompt goes on with."""
+    """One message of the conversation that the prompt is part of."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: Text
+    images: tuple[Input, ...] = Field(default=(), max_length=100)
+    """What a user showed in this turn."""
+    tool_calls: tuple[ToolCall, ...] = Field(default=(), max_length=MAX_TOOLS)
+    """What the assistant wished for in this turn."""
+    tool_call_id: Annotated[Text, Field(min_length=1, max_length=256)] | None = None
+    """Which wish a `tool` turn answers."""
+
+    @field_validator("images")
+    @classmethod
+    def _only_images(cls, images: tuple[Input, ...], info: ValidationInfo) -> tuple[Input, ...]:
+        if images and info.data.get("role") != "user":
+            raise ValueError("only a user shows images")
+        if any(each.kind != "image" for each in images):
+            raise ValueError("holds another kind of input; those go beside the prompt")
+        return images
+
+    @field_validator("tool_calls")
+    @classmethod
+    def _of_an_assistant(cls, calls: tuple[ToolCall, ...], info: ValidationInfo) -> tuple[ToolCall, ...]:
+        if calls and info.data.get("role") != "assistant":
+            raise ValueError("only an assistant wishes for tools")
+        for call in calls:
+            for text in (call.id, call.name, call.arguments):
+                check_text(text)
+        return calls
+
+    @field_validator("tool_call_id")
+    @classmethod
+    def _of_a_tool(cls, wish: str | None, info: ValidationInfo) -> str | None:
+        if wish is not None and info.data.get("role") != "tool":
+            raise ValueError("only a tool answers a wish")
+        return wish
+
+    @model_validator(mode="after")
+    def _answers(self) -> Self:
+        if self.role == "tool" and self.tool_call_id is None:
+            raise ValueError("a tool's turn says in tool_call_id which wish it answers")
+        return self
+
+    @property
+    def of_tools(self) -> bool:
+        """Whether a model without tools could make nothing of it."""
+        return self.role == "tool" or bool(self.tool_calls)
+
+    @property
+    def size(self) -> int:
+        """Bytes of what it holds, images decoded."""
+        size = len(self.content.encode()) + sum(each.size for each in self.images)
+        return size + sum(len(call.name.encode()) + len(call.arguments.encode()) for call in self.tool_calls)
+
+
+class Door(Strict):
+    """What a door that shows tasks in a shape of its own has to say again of one."""
+
+    model: str = Field(min_length=1, max_length=256)
+    """The model, as its caller named it."""
+    previous: str | None = Field(default=None, max_length=128)
+    """The task that this one goes on from."""
+    instructed: bool = False
+    """Whether the first turn is the caller's instructions, which hold for this task alone."""
+
+
+def _function_tools(tools: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    for number, tool in enumerate(tools):
+        match tool:
+            case {"type": "function", "function": {"name": str(name)}} if name:
+                pass
+            case _:
+                raise ValueError(f"number {number} is no function with a name; other tools are not taken")
+    size = len(json.dumps(tools))
+    if size > MAX_TOOLS_BYTES:
+        raise ValueError(f"have {size:,} bytes as JSON; the limit is {MAX_TOOLS_BYTES:,}")
+    return tools
+
+
+def _choice(choice: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+    match choice:
+        case None | "none" | "auto" | "required":
+            return choice
+        case {"type": "function", "function": {"name": str()}}:
+            return choice
+    raise ValueError("is none, auto, required, or a function by its name")
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
@@ -128,11 +213,20 @@ class TaskRequest(Strict):
     service: Name | None = None
     """The one service that is to answer, as it is: no agent's prompt before it, no other service in its place."""
     history: tuple[Turn, ...] = Field(default=(), max_length=1000)
-    """Earlier turns, oldest first; the prompt is the last."""
+    """Earlier turns, oldest first; the prompt comes after them."""
+    later: tuple[Turn, ...] = Field(default=(), max_length=1000)
+    """Turns after the prompt: an assistant's wishes for tools and what these gave, from which the answer goes on."""
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     json_schema: Annotated[PlainMap, AfterValidator(_small)] | None = None
     """The answer is to be JSON of this schema."""
+    sampling: Sampling | None = None
+    """Like tools, it is for one model: with either, one agent or service answers once, and nothing is refined."""
+    tools: Annotated[tuple[PlainMap, ...], AfterValidator(_function_tools)] = Field(default=(), max_length=MAX_TOOLS)
+    """Functions that the caller runs itself when the model wishes so, in OpenAI's shape; passed on as they are."""
+    tool_choice: Annotated[str | PlainMap | None, AfterValidator(_choice)] = None
+    parallel_tool_calls: bool | None = None
+    """Whether the model may wish for several at once; left out, as its provider has it."""
     max_total_tokens: int | None = Field(default=None, ge=1, le=1_000_000_000_000)
     """What the task and all that it sets off may take of tokens, questions and answers together."""
     stream: bool = False
@@ -142,6 +236,35 @@ class TaskRequest(Strict):
     replay: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """The recording that answers in place of every service."""
     metadata: Annotated[PlainMap, AfterValidator(_small)] = Field(default={}, max_length=64)
+    door: Door | None = None
+
+    @property
+    def for_one(self) -> bool:
+        """Whether it holds what is for one model, and means nothing to a team."""
+        tools = self.tools or any(turn.of_tools for turn in (*self.history, *self.later))
+        return bool(tools) or self.sampling is not None or bool(self.later)
+
+    @field_validator("later", "sampling", "tools")
+    @classmethod
+    def _for_one(cls, value: Any, info: ValidationInfo) -> Any:
+        tier, agents, bar = (info.data.get(name) for name in ("tier", "agents", "min_quality"))
+        if value and (tier not in (None, "simple") or agents not in (None, 1) or bar is not None):
+            raise ValueError("is for one model that answers once; leave out tier (or say simple), agents, min_quality")
+        return value
+
+    @field_validator("history")
+    @classmethod
+    def _without_tools(cls, history: tuple[Turn, ...], info: ValidationInfo) -> tuple[Turn, ...]:
+        if any(turn.of_tools for turn in history):
+            cls._for_one(history, info)
+        return history
+
+    @field_validator("tool_choice")
+    @classmethod
+    def _of_tools(cls, choice: Any, info: ValidationInfo) -> Any:
+        if choice not in (None, "none", "auto") and not info.data.get("tools"):
+            raise ValueError("there are no tools to choose from")
+        return choice
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
@@ -189,6 +312,8 @@ class Task(Message):
     shape: Shape | None = None
     prompt: str
     answer: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Tools that its caller is to call before there is an answer, where it brought any."""
     finish_reason: str | None = None
     """Why the model stopped, in its provider's words: `stop`, `length` …"""
     created_at: Moment

@@ -19,7 +19,8 @@ class ModelAgent:
     async def handle(self, ask: Ask) -> Answer:
         """Do one step. A failure comes back as a problem beside what was spent, never as silence."""
         seat = ask.seat or self.name
-        user = question(ask.prompt, ask.inputs)
+        system = ChatMessage(role="system", content=self._spec.prompt)
+        said = (*conversation(ask.history), question(ask.prompt, ask.inputs), *conversation(ask.later))
         completion = await self._complete(
             Complete(
                 tenant=ask.tenant,
@@ -27,10 +28,14 @@ class ModelAgent:
                 step=ask.step,
                 agent=seat,
                 services=ask.services or self._order,
-                messages=(ChatMessage(role="system", content=self._spec.prompt), *conversation(ask.history), user),
+                messages=(system, *said),
                 temperature=self._spec.temperature if ask.temperature is None else ask.temperature,
                 max_tokens=ask.max_tokens or self._spec.max_tokens,
                 json_schema=ask.json_schema,
+                sampling=ask.sampling,
+                tools=ask.tools,
+                tool_choice=ask.tool_choice,
+                parallel_tool_calls=ask.parallel_tool_calls,
                 stream=ask.stream,
                 root=ask.root,
                 key=ask.key,
@@ -49,6 +54,7 @@ class ModelAgent:
             agent=seat,
             step=ask.step,
             text=text,
+            tool_calls=completion.tool_calls,
             finish_reason=completion.finish_reason,
             calls=completion.calls,
             problem=completion.problem,
@@ -61,8 +67,17 @@ def question(prompt: str, inputs: tuple[Input, ...]) -> ChatMessage:
 
 
 def conversation(history: tuple[Turn, ...]) -> tuple[ChatMessage, ...]:
-    """What was said before."""
-    return tuple(ChatMessage(role=turn.role, content=turn.content) for turn in history)
+    """What was said before, or after."""
+    return tuple(
+        ChatMessage(
+            role=turn.role,
+            content=turn.content,
+            images=_images(turn.images),
+            tool_calls=turn.tool_calls,
+            tool_call_id=turn.tool_call_id,
+        )
+        for turn in history
+    )
 
 
 def _with_inputs(prompt: str, inputs: tuple[Input, ...]) -> str:

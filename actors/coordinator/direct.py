@@ -47,9 +47,14 @@ async def direct(work: Work, ask: Asks, complete: Completes) -> Answer:
         services=work.services,
         inputs=request.inputs,
         history=request.history,
+        later=request.later,
         temperature=request.temperature,
         max_tokens=request.max_tokens,
         json_schema=request.json_schema,
+        sampling=request.sampling,
+        tools=request.tools,
+        tool_choice=request.tool_choice,
+        parallel_tool_calls=request.parallel_tool_calls,
         stream=request.stream,
         deadline_at=work.accepted.deadline_at,
     )
@@ -58,16 +63,21 @@ async def direct(work: Work, ask: Asks, complete: Completes) -> Answer:
 
 async def _service(work: Work, service: str, complete: Completes) -> Answer:
     request = work.request
+    asked = question(request.prompt, request.inputs)
     completion = await complete(
         Complete(
             **terms_of(work.accepted),
             step=STEP,
             agent=work.team[0],
             services=(service,),
-            messages=(*conversation(request.history), question(request.prompt, request.inputs)),
+            messages=(*conversation(request.history), asked, *conversation(request.later)),
             temperature=request.temperature,
             max_tokens=request.max_tokens or DEFAULT_MAX_TOKENS,
             json_schema=request.json_schema,
+            sampling=request.sampling,
+            tools=request.tools,
+            tool_choice=request.tool_choice,
+            parallel_tool_calls=request.parallel_tool_calls,
             stream=request.stream,
             deadline_at=work.accepted.deadline_at,
         )
@@ -76,6 +86,7 @@ async def _service(work: Work, service: str, complete: Completes) -> Answer:
         agent=work.team[0],
         step=STEP,
         text=completion.text,
+        tool_calls=completion.tool_calls,
         finish_reason=completion.finish_reason,
         calls=completion.calls,
         problem=completion.problem,

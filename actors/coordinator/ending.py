@@ -7,6 +7,7 @@ from typing import Any
 from actors.catalogue import Catalogue
 from actors.coordinator.receipts import receipt, team_receipt
 from actors.coordinator.story import Story
+from schemas.completion import ToolCall
 from schemas.errors import Cancelled, DevSkyyError
 from schemas.event import Accepted, CancelledEvent, Completed, Ended, Failed, TaskEvent
 from schemas.problem import Problem
@@ -26,6 +27,8 @@ class Answered:
     tier: Tier
     story: Story | None = None
     """Of a team."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """With these, an empty text is none yet."""
 
 
 def ending(
@@ -60,7 +63,8 @@ def ending(
     }
     if answered is not None:
         update |= {
-            "answer": answered.text,
+            "answer": answered.text or (None if answered.tool_calls else answered.text),
+            "tool_calls": answered.tool_calls,
             "finish_reason": answered.finish_reason,
             "quality": answered.quality,
             "tier": answered.tier,

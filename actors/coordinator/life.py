@@ -256,8 +256,9 @@ class Lives:
         if isinstance(outcome, Answer) and outcome.problem is None:
             # An earlier owner may have asked otherwise, before a change of the configuration: the journal knows all.
             calls = outcome.calls if delivery == 1 else await self._spent(owned)
-            quality = await self._quality(request, outcome.text)
-            answered = Answered(outcome.text, outcome.finish_reason, quality, plan.tier)
+            quality = await self._quality(request, outcome)
+            wished = outcome.tool_calls
+            answered = Answered(outcome.text, outcome.finish_reason, quality, plan.tier, tool_calls=wished)
             await self._end(owned, delivery, None, calls, answered)
             return
         if not isinstance(outcome, DevSkyyError):
@@ -385,9 +386,11 @@ class Lives:
         task = event.task
         log.debug("task ended", task_id=task.task_id, status=task.status, error=error and error.code)
 
-    async def _quality(self, request: TaskRequest, text: str | None) -> Quality:
+    async def _quality(self, request: TaskRequest, answer: Answer) -> Quality:
         """How good one agent's answer is. A service that was named is passed through, and not judged."""
         if request.service is not None:
             return unmeasured("its caller named the service, whose answer is passed on as it is")
+        if answer.tool_calls:
+            return unmeasured("the model wishes for tools; what it says beside that is no answer yet")
         texts = [part.text_content() for part in request.inputs if part.kind != "image"]
-        return await self._assessor.measure(request.prompt, texts, text, request.json_schema)
+        return await self._assessor.measure(request.prompt, texts, answer.text, request.json_schema)

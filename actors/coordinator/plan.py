@@ -77,6 +77,8 @@ class Planner:
         why: tuple[str, ...]
         if request.agent is not None:
             why = ("its caller named the agent, who answers alone",)
+        elif request.for_one:
+            why = ("it brings what is for one model: tools, or how words are picked",)
         else:
             tier, why = choose(seen, request.tier, request.agents)
         first, because = staff(request, seen.domains, self._catalogue)
@@ -90,7 +92,7 @@ class Planner:
         agents = team_of(
             first, min(size, COORDINATORS) if tier == "mega" else size, seen.domains, self._catalogue.agents
         )
-        fixed = request.tier is not None or request.agent is not None or request.agents == 1
+        fixed = request.tier is not None or request.agent is not None or request.agents == 1 or request.for_one
         plan = self._served(Plan(tier, agents, (*why, *because), features, {}, fixed), request, seen)
         if tier == "simple" and request.min_quality is None:
             return plan

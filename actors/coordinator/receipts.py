@@ -67,5 +67,5 @@ def team_receipt(
 
 def _characters(request: TaskRequest) -> int:
     """Of all that the task's caller said."""
-    own = len(request.prompt) + sum(len(turn.content) for turn in request.history)
+    own = len(request.prompt) + sum(len(turn.content) for turn in (*request.history, *request.later))
     return own + sum(len(item.text_content()) for item in request.inputs if item.kind != "image")

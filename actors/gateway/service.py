@@ -263,6 +263,8 @@ class Service:
             request_id=secrets.token_hex(16),
             tools=ask.tools,
             tool_choice=ask.tool_choice,
+            parallel_tool_calls=ask.parallel_tool_calls,
+            sampling=ask.sampling,
             stream=ask.stream,
         )
 

@@ -76,6 +76,8 @@ class EmbeddedModel:
         }
         if ask.temperature is not None:
             body["temperature"] = ask.temperature
+        if ask.sampling is not None:
+            body |= ask.sampling.chosen
         if ask.json_schema is not None:
             body["response_format"] = {"type": "json_schema", "json_schema": {"schema": ask.json_schema}}
         try:

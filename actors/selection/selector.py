@@ -97,18 +97,21 @@ class Selector:
 
     def _features(self, request: TaskRequest, difficulty: float, domains: tuple[str, ...], agent: str) -> Features:
         size = self._prompt_bytes.get(agent, 0) + len(request.prompt.encode())
-        size += sum(len(turn.content.encode()) for turn in request.history)
+        turns = (*request.history, *request.later)
+        size += sum(len(turn.content.encode()) for turn in turns)
         size += sum(item.size for item in request.inputs if item.kind != "image")
         if request.json_schema:
             size += len(json.dumps(request.json_schema))
+        if request.tools:
+            size += len(json.dumps(request.tools))
         spec = self._catalogue.agents.get(agent)
         return Features(
             profile=self.profile_of(request, domains)[0],
             difficulty=difficulty,
             domains=domains,
             prompt_bytes=size,
-            messages=1 + (spec is not None) + len(request.history),
-            images=sum(item.kind == "image" for item in request.inputs),
+            messages=1 + (spec is not None) + len(turns),
+            images=sum(item.kind == "image" for item in request.inputs) + sum(len(turn.images) for turn in turns),
             inputs=tuple(item.kind for item in request.inputs),
             json_schema=request.json_schema is not None,
             max_tokens=request.max_tokens or (spec.max_tokens if spec else DEFAULT_MAX_TOKENS),
@@ -123,7 +126,8 @@ class Selector:
         for wanted in request.capabilities:
             if (named := self._profiles.get(wanted.strip().casefold())) is not None:
                 return named, f"its caller wants {named}"
-        if any(item.kind == "image" for item in request.inputs):
+        shown = any(turn.images for turn in (*request.history, *request.later))
+        if shown or any(item.kind == "image" for item in request.inputs):
             return VISION, "there is a picture to look at"
         name = profile_for(domains)
         if domains:

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from actors.gateway.providers import Heard, Served
-from schemas.completion import ChatMessage, ImagePart, ToolCall
+from schemas.completion import ChatMessage, ImagePart, Sampling, ToolCall
 from schemas.errors import UpstreamError
 from tests.gateway.wires import HELLO, LOOK, WIRES, Wire, wire_of
 from tests.simulators.base import Behaviour
@@ -140,6 +140,21 @@ async def test_several_wishes_may_come_with_a_text(wire: Wire, stream: bool) -> 
 async def test_the_choice_of_a_tool_is_passed_on(wire: Wire, stream: bool, choice: Any) -> None:
     answer = await wire.provider.complete(wire.attempt(tools=(LOOK,), tool_choice=choice, stream=stream), Heard())
     assert bool(answer.tool_calls) == (choice != "none")
+
+
+@both_ways
+async def test_how_words_are_picked_is_passed_on_where_the_model_takes_it(wire: Wire, stream: bool) -> None:
+    # Given a question that says how its answer's words are to be picked
+    asked = wire.attempt(sampling=Sampling(seed=7, stop=("END",)), stream=stream)
+    if wire.name == "anthropic":
+        # When its model knows no such thing, Then it is not left out in silence
+        with pytest.raises(UpstreamError, match="takes no seed"):
+            await wire.provider.complete(asked, Heard())
+        return
+    # When the others are asked, Then it is told to them in their words
+    await wire.provider.complete(asked, Heard())
+    body = sent(wire) if wire.name == "openai" else sent(wire)["generationConfig"]
+    assert (body["seed"], body["stop" if wire.name == "openai" else "stop_sequences"]) == (7, ["END"])
 
 
 @both_ways

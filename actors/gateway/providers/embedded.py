@@ -28,6 +28,7 @@ class EmbeddedProvider:
             temperature=attempt.temperature,
             max_tokens=attempt.max_tokens,
             json_schema=attempt.json_schema,
+            sampling=attempt.sampling,
             timeout_s=attempt.timeout_s,
         )
         answer = await self._ask(attempt, "complete", ask, Generated)

@@ -173,10 +173,14 @@ def _check_taken(attempt: Attempt, litellm: Any) -> None:
     if taken is None:
         return  # it knows no such provider, and will say so
     choice = attempt.tool_choice if attempt.tools else None
+    several = attempt.parallel_tool_calls if attempt.tools else None
+    sampling = {} if attempt.sampling is None else attempt.sampling.chosen
     for name, wanted, words in (
         ("response_format", attempt.json_schema is not None, "takes no JSON schema"),
         ("tools", bool(attempt.tools), "takes no tools"),
         ("tool_choice", choice not in (None, "auto"), "takes no choice of a tool"),
+        ("parallel_tool_calls", several is not None, "takes no word on calls at once"),
+        *((name, True, f"takes no {name}") for name in sampling),
     ):
         if wanted and name not in taken:
             raise UpstreamError(attempt.service, words)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from schemas.completion import ChatMessage, ToolCall
+from schemas.completion import ChatMessage, Sampling, ToolCall
 from schemas.service import ServiceSpec
 
 
@@ -26,6 +26,8 @@ class Attempt:
     tools: tuple[dict[str, Any], ...] = ()
     """Tools that the model may wish for, in OpenAI's shape."""
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    sampling: Sampling | None = None
     stream: bool = False
     """Whether the answer is asked for piece by piece, and told to `Heard` as it arrives."""
 

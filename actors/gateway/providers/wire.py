@@ -47,8 +47,8 @@ def _wire_message(message: ChatMessage) -> dict[str, Any]:
 
 
 def wishes(attempt: Attempt) -> dict[str, Any]:
-    """The shape and the tools that an attempt asks for."""
-    out: dict[str, Any] = {}
+    """The shape, the tools and the way of sampling that an attempt asks for."""
+    out: dict[str, Any] = {} if attempt.sampling is None else attempt.sampling.chosen
     if attempt.json_schema is not None:
         schema = {"name": "answer", "schema": attempt.json_schema}
         out["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -56,6 +56,8 @@ def wishes(attempt: Attempt) -> dict[str, Any]:
         out["tools"] = list(attempt.tools)
         if attempt.tool_choice is not None:
             out["tool_choice"] = attempt.tool_choice
+        if attempt.parallel_tool_calls is not None:
+            out["parallel_tool_calls"] = attempt.parallel_tool_calls
     return out
 
 
