@@ -9,19 +9,37 @@ from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from actors.catalogue import load
 from actors.gateway.purse import Purse
+from actors.workflow.creation import Creation
 from bus import logs
 from bus.client import Bus
 from bus.purse import PurseStream
 from bus.recordings import Recordings
 from bus.tasklog import TaskLog
+from bus.workflowlog import WorkflowLog
 from schemas.recording import MAX_RECORDING_BYTES
 from schemas.settings import Settings, is_loopback
-from serve import auth, budgets, costs, embeddings, health, keys, openai, problems, quality, recordings, services, tasks
+from serve import (
+    auth,
+    budgets,
+    costs,
+    embeddings,
+    health,
+    keys,
+    luxury,
+    openai,
+    problems,
+    quality,
+    recordings,
+    services,
+    steering,
+    tasks,
+    workflows,
+)
 from serve.directory import Directory
 from serve.keyring import Keyring
 from serve.middleware import BodyLimit, LoopbackOnly, Observed
 from serve.shortcut import Shortcut
-from storage import CallLedger, Database, KeyRepository, QualityHistory, TaskRepository
+from storage import CallLedger, Database, KeyRepository, QualityHistory, TaskRepository, WorkflowRepository
 
 DESCRIPTION = """Gives every task the cheapest team of AI agents that clears its quality bar, runs it durably, and
 returns the answer with an honest receipt. Errors are RFC 9457 problem details."""
@@ -40,12 +58,14 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
         app.state.bus, app.state.tasks = bus, TaskLog(bus)
         app.state.kept, app.state.ledger = TaskRepository(database), CallLedger(database)
         app.state.qualities = QualityHistory(database)
+        app.state.kept_workflows = WorkflowRepository(database)
         app.state.recordings = Recordings(bus)
         app.state.keys = KeyRepository(database)
         loopback = is_loopback(settings.http_host)
         app.state.keyring = Keyring(app.state.keys, settings.operator_sha256, open_without_keys=loopback)
         await app.state.keyring.look()
         app.state.catalogue = load(settings.config)
+        app.state.workflows, app.state.creation = WorkflowLog(bus), Creation(bus, app.state.catalogue)
         app.state.purse = Purse(name, app.state.catalogue.budgets, PurseStream(bus))  # to look into, not to spend
         app.state.directory = Directory(bus, settings, app.state.catalogue)
         await app.state.directory.listen()
@@ -59,6 +79,9 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
     app = FastAPI(title="DevSkyy", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
     app.include_router(tasks.router)
+    app.include_router(workflows.router)
+    app.include_router(steering.router)
+    app.include_router(luxury.router)
     app.include_router(recordings.router)
     app.include_router(costs.router)
     app.include_router(budgets.router)
@@ -86,4 +109,6 @@ def _build_validators(app: FastAPI) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
         tasks.describe(app)
+        workflows.describe(app)
+        luxury.describe(app)
         auth.describe(app)

@@ -20,7 +20,7 @@ from serve.rates import Headers, Rate, Rates
 HEALTH = "/health/"
 KEYS = "/api/v1/keys"
 LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
-ASKS_ONLY = frozenset({"/api/v1/services/explain"})
+ASKS_ONLY = frozenset({"/api/v1/services/explain", "/api/v1/workflows/validate"})
 """Posted to, and start nothing."""
 
 

@@ -35,12 +35,20 @@ from schemas.errors import (
     Unavailable,
 )
 from schemas.message import now
-from schemas.workflow import MAX_OUTPUT_BYTES, ForkRequest, Origin, WorkflowDefinition, WorkflowRequest
+from schemas.workflow import (
+    MAX_OUTPUT_BYTES,
+    ForkRequest,
+    Origin,
+    WorkflowAccepted,
+    WorkflowDefinition,
+    WorkflowLinks,
+    WorkflowRequest,
+)
 from schemas.workflow_event import Change, Created, WorkflowCommand
 
 MAX_INPUT_BYTES = MAX_OUTPUT_BYTES
 """Of all inputs and metadata together, as JSON."""
-TAKEN = frozenset({"templates", "validate", "status", "create"})
+TAKEN = frozenset({"templates", "validate"})
 """No workflow may be called so: there are doors of these names."""
 THREAD_TASKS = 20
 """A definition of more tasks is checked beside the event loop: a thousand take most of a second."""
@@ -66,6 +74,19 @@ def fingerprint(asked: BaseModel, *about: str) -> str:
     """SHA-256 of what is asked, independent of the order of fields and of fields that a later version adds."""
     body = [asked.model_dump(mode="json", exclude_defaults=True), *about]
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def accepted(state: State) -> WorkflowAccepted:
+    """What whoever asked for a workflow is told."""
+    workflow_id = state.created.workflow_id
+    return WorkflowAccepted(
+        workflow_id=workflow_id, name=state.definition.name, status=state.status, links=links(workflow_id)
+    )
+
+
+def links(workflow_id: str) -> WorkflowLinks:
+    path = f"/api/v1/workflows/{workflow_id}"
+    return WorkflowLinks(self=path, events=f"{path}/events")
 
 
 class Creation:

@@ -18,8 +18,9 @@ from schemas.projection import project
 from schemas.settings import DEFAULT_TENANT, Settings
 from serve.app import make_app
 from tests.broker import Broker, broker, bus, tasks
+from tests.workflow.engines import engines
 
-__all__ = ["broker", "bus", "tasks"]
+__all__ = ["broker", "bus", "engines", "tasks"]
 
 
 @pytest.fixture(autouse=True)

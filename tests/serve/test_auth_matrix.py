@@ -9,6 +9,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from actors.workflow.state import State
+from actors.workflow.view import view_of
+from actors.workflow.work import Outcome
 from bus.tasklog import OwnedTask, TaskLog
 from schemas.budget import Budget
 from schemas.key import SCOPES, KeyScope, digest, new_secret
@@ -17,9 +20,11 @@ from schemas.receipt import Call, Receipt
 from schemas.settings import DEFAULT_TENANT, Settings
 from schemas.task import TaskRequest
 from serve import directory
+from storage.workflows import News
 from tests.broker import Broker
 from tests.serve.conftest import claim, complete
 from tests.serve.keys import OPERATORS, PAST, at, doors, make
+from tests.workflow.drive import Drive, created
 
 NEEDS: dict[tuple[str, str], KeyScope | None] = {
     ("GET", "/health/live"): None,
@@ -36,6 +41,27 @@ NEEDS: dict[tuple[str, str], KeyScope | None] = {
     ("GET", "/api/v1/tasks/{task_id}/events"): "read",
     ("GET", "/api/v1/tasks/{task_id}/recording"): "read",
     ("POST", "/api/v1/recordings"): "write",
+    ("GET", "/api/v1/workflows"): "read",
+    ("POST", "/api/v1/workflows"): "write",
+    ("POST", "/api/v1/workflows/validate"): "read",
+    ("GET", "/api/v1/workflows/templates"): "read",
+    ("GET", "/api/v1/workflows/templates/{template}"): "read",
+    ("GET", "/api/v1/workflows/{workflow_id}"): "read",
+    ("GET", "/api/v1/workflows/{workflow_id}/events"): "read",
+    ("GET", "/api/v1/workflows/{workflow_id}/history"): "read",
+    ("GET", "/api/v1/workflows/{workflow_id}/output"): "read",
+    ("GET", "/api/v1/workflows/{workflow_id}/outputs/{task}"): "read",
+    ("POST", "/api/v1/workflows/{workflow_id}/start"): "write",
+    ("POST", "/api/v1/workflows/{workflow_id}/pause"): "write",
+    ("POST", "/api/v1/workflows/{workflow_id}/resume"): "write",
+    ("POST", "/api/v1/workflows/{workflow_id}/cancel"): "write",
+    ("POST", "/api/v1/workflows/{workflow_id}/retry"): "write",
+    ("POST", "/api/v1/workflows/{workflow_id}/signals/{name}"): "write",
+    ("POST", "/api/v1/workflows/{workflow_id}/fork"): "write",
+    ("POST", "/api/v1/luxury-automation/workflows/create"): "write",
+    ("GET", "/api/v1/luxury-automation/workflows/status"): "read",
+    ("POST", "/api/v1/luxury-automation/workflows/{workflow_id}/execute"): "write",
+    ("GET", "/api/v1/luxury-automation/workflows/{workflow_id}/status"): "read",
     ("GET", "/api/v1/costs"): "read",
     ("GET", "/api/v1/budgets"): "read",
     ("GET", "/api/v1/quality"): "read",
@@ -80,6 +106,27 @@ async def task(app: FastAPI, tasks: TaskLog) -> OwnedTask:
     return owned
 
 
+@pytest.fixture
+async def workflow(app: FastAPI) -> str:
+    """The id of a workflow of the platform's own tenant that has completed, in the log and in SQL."""
+    drive = Drive(created({"tasks": {"draft": {"function": "f"}}, "output": OURS}, metadata={"about": OURS}))
+    drive.answer = lambda state, work: Outcome(work, output=OURS)
+    drive.run()
+    events = [event.model_copy(update={"workflow_id": "a-workflow-of-ours"}) for event in drive.events]
+    place = 0
+    for event in events:
+        place = await app.state.workflows.append(event, place)
+    state = State.of(events)
+    await app.state.kept_workflows.take(News([state.created], ended=[(DEFAULT_TENANT, view_of(state))]))
+    return state.created.workflow_id
+
+
+def names_of(task: OwnedTask, workflow: str, key: str) -> dict[str, str]:
+    """What stands in the paths of doors."""
+    of_workflow = {"workflow_id": workflow, "task": "draft", "name": "go", "template": "fashion_brand_launch"}
+    return {"task_id": task.accepted.task_id, "key_id": key, **of_workflow}
+
+
 async def knock(app: FastAPI, secret: str | None, door: tuple[str, str], **names: str) -> httpx.Response:
     """Try a door with a body that no door can use, so that nothing is started."""
     method, path = door
@@ -99,7 +146,7 @@ async def test_every_door_says_here_who_may_use_it(app: FastAPI) -> None:
 
 @pytest.mark.parametrize("kind", ["none", "unknown", "wrong", "expired", "revoked"])
 async def test_who_has_no_key_that_may_be_used_gets_into_no_door_but_health(
-    app: FastAPI, task: OwnedTask, kind: str
+    app: FastAPI, task: OwnedTask, workflow: str, kind: str
 ) -> None:
     # Given keys of all scopes, and one that cannot be used
     good, old, gone = await make(app, "admin"), await make(app, "admin", expires_at=PAST), await make(app, "admin")
@@ -113,7 +160,7 @@ async def test_who_has_no_key_that_may_be_used_gets_into_no_door_but_health(
         "revoked": gone.secret,
     }[kind]
     # When every door is tried with it
-    names = {"task_id": task.accepted.task_id, "key_id": good.key.id}
+    names = names_of(task, workflow, good.key.id)
     replies = {door: await knock(app, secret, door, **names) for door in NEEDS}
     # Then all but health are shut, and say nothing of ours
     assert {door for door, status in statuses(replies).items() if status != 401} == {
@@ -127,12 +174,12 @@ async def test_who_has_no_key_that_may_be_used_gets_into_no_door_but_health(
 
 @pytest.mark.parametrize("has", SCOPES)
 async def test_a_key_gets_into_the_doors_of_its_scope_and_of_those_below(
-    app: FastAPI, task: OwnedTask, has: KeyScope
+    app: FastAPI, task: OwnedTask, workflow: str, has: KeyScope
 ) -> None:
     # Given a key of one scope, and another that may be revoked
     made, spare = await make(app, has), await make(app)
     # When every door is tried with it
-    names = {"task_id": task.accepted.task_id, "key_id": spare.key.id}
+    names = names_of(task, workflow, spare.key.id)
     replies = {door: await knock(app, made.secret, door, **names) for door in NEEDS}
     # Then those above its scope are shut, and no other
     above = {door for door, scope in NEEDS.items() if scope is not None and SCOPES.index(scope) > SCOPES.index(has)}
@@ -141,30 +188,38 @@ async def test_a_key_gets_into_the_doors_of_its_scope_and_of_those_below(
     assert 401 not in found.values()
     # And where there is something of ours, it is seen
     seen = {path for (method, path), reply in replies.items() if method == "GET" and OURS in reply.text}
-    of_task = "/api/v1/tasks/{task_id}"
-    assert seen == {"/api/v1/tasks", of_task, f"{of_task}/events", f"{of_task}/recording", "/api/v1/costs"}
+    of_task, of_workflow = "/api/v1/tasks/{task_id}", "/api/v1/workflows/{workflow_id}"
+    assert seen == {
+        *("/api/v1/tasks", of_task, f"{of_task}/events", f"{of_task}/recording", "/api/v1/costs"),
+        *(f"{of_workflow}{what}" for what in ("", "/events", "/history", "/output", "/outputs/{task}")),
+        "/api/v1/luxury-automation/workflows/{workflow_id}/status",
+    }
 
 
-async def test_another_tenants_key_sees_and_reaches_nothing_of_ours(app: FastAPI, task: OwnedTask) -> None:
+async def test_another_tenants_key_sees_and_reaches_nothing_of_ours(
+    app: FastAPI, task: OwnedTask, workflow: str
+) -> None:
     # Given the mightiest key of another tenant, and a key of ours with a budget
     theirs = await make(app, "admin", tenant="acme", budget=Budget(usd=5).model_dump())
     ours = await make(app, name=OURS, budget=Budget(usd=3).model_dump())
     # When every door is tried with it
-    names = {"task_id": task.accepted.task_id, "key_id": ours.key.id}
+    names = names_of(task, workflow, ours.key.id)
     replies = {door: await knock(app, theirs.secret, door, **names) for door in NEEDS}
     # Then it is let in, and nothing of ours is there
     found = statuses(replies)
     assert not {401, 403} & set(found.values())
-    assert not any(OURS in reply.text or ours.key.id in reply.text for reply in replies.values() if reply.is_success)
-    assert {door for door, status in found.items() if status == 404} == {door for door in NEEDS if "{" in door[1]}
+    told = [reply.text for reply in replies.values() if reply.is_success]
+    assert not any(each in text for each in (OURS, ours.key.id, workflow) for text in told)
+    named = {door for door in NEEDS if "{" in door[1] and "{template}" not in door[1]}  # templates are the platform's
+    assert {door for door, status in found.items() if status == 404} == named
     # And our key may be used still, and of budgets it saw its own alone
     assert ours.key.id in (await app.state.keys.load()).by_id
     shown = replies["GET", "/api/v1/budgets"].json()["budgets"]
     assert [(each["name"], each["limit"]) for each in shown] == [(theirs.key.id, 5.0)]
 
 
-async def test_the_operator_gets_into_every_door(app: FastAPI, task: OwnedTask) -> None:
+async def test_the_operator_gets_into_every_door(app: FastAPI, task: OwnedTask, workflow: str) -> None:
     spare = await make(app)
-    names = {"task_id": task.accepted.task_id, "key_id": spare.key.id}
+    names = names_of(task, workflow, spare.key.id)
     found = statuses({door: await knock(app, OPERATORS, door, **names) for door in NEEDS})
     assert not {401, 403, 404} & set(found.values())
