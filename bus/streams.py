@@ -89,8 +89,9 @@ LEDGER = Consumer(CALLS, "ledger", CallJournal.pattern(task=NO_TASK))
 INTAKE = Consumer(SUBMIT, "intake", Submit.pattern())
 ENGINES = Consumer(WAKES, "engines", WorkflowWake.pattern())
 """A wake that is not acknowledged is the lease on its workflow."""
+TIMEKEEPERS = Consumer(TIMERS, "timekeepers", WorkflowDue.pattern())
 WORKFLOW_PROJECTOR = Consumer(WORKFLOWS, "workflow-projector", f"{ROOT}.workflows.>")
-CONSUMERS = (COORDINATORS, PROJECTOR, LEDGER, INTAKE, ENGINES, WORKFLOW_PROJECTOR)
+CONSUMERS = (COORDINATORS, PROJECTOR, LEDGER, INTAKE, ENGINES, TIMEKEEPERS, WORKFLOW_PROJECTOR)
 
 
 def _log(name: str, written: str, stored: str, keep_s: float, max_bytes: int) -> api.StreamConfig:
@@ -138,33 +139,23 @@ def _stream_configs(budget: int) -> list[api.StreamConfig]:
             # Each can be made again from the events.
             persist_mode=api.PersistMode.ASYNC,
         ),
+        # Timers are not kept in the queue of wakes itself. Whoever may publish to a stream with schedules, as outside
+        # clients may to that queue, can put one onto any of its subjects, and `Nats-Rollup` empties it; nor can such a
+        # stream refuse what is new when it is full. The queue cannot have this one as its source either: of a work
+        # queue the server does not know any more how far it has come, and leaves out what it should have taken.
         api.StreamConfig(
             name=TIMERS,
             subjects=[WorkflowTimer.pattern(), WorkflowDue.pattern()],
+            retention=api.RetentionPolicy.WORK_QUEUE,
             allow_msg_schedules=True,
-            # One that has gone off is left here for a while, in case the queue of wakes is full.
-            allow_msg_ttl=True,
-            max_msgs_per_subject=1,
             max_age=LASTING_S,
             max_bytes=budget // 100,
         ),
-        # Timers are not kept in the queue itself: a stream with schedules takes `Nats-Rollup` and schedules onto any of
-        # its subjects from whoever may publish to it, which outside clients may; and it cannot refuse when it is full.
         api.StreamConfig(
             name=WAKES,
             # An engine that starts looks through what its predecessor had in hand.
             allow_direct=True,
             subjects=[WorkflowWake.pattern()],
-            sources=[
-                api.StreamSource(
-                    name=TIMERS,
-                    subject_transforms=[
-                        api.SubjectTransform(
-                            src=WorkflowDue.pattern(), dest=f"{ROOT}.wakes.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}"
-                        )
-                    ],
-                )
-            ],
             retention=api.RetentionPolicy.WORK_QUEUE,
             duplicate_window=WAKE_REPEAT_S,
             max_bytes=budget * 3 // 100,

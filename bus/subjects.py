@@ -299,7 +299,7 @@ class WorkflowTimer(_Subject):
 
 @dataclass(frozen=True, slots=True)
 class WorkflowDue(_Subject):
-    """Where a timer goes off. The stream of wakes takes it from there."""
+    """Where a timer goes off. A timekeeper makes a wake of it."""
 
     tenant: str
     workflow: str

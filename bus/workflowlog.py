@@ -18,16 +18,17 @@ from bus import blobs
 from bus.blobs import H_REF, LASTING
 from bus.client import Bus
 from bus.codec import CONTENT_TYPE, decode, encode
+from bus.consumer import Puller
 from bus.eventlog import EVENT_LIMIT, EventLog, Kind, Logged, Room, WrongLastSequence, write
-from bus.streams import KEEP_S, PAYLOADS, SNAPSHOTS, TIMERS, WAKES, WORKFLOWS
+from bus.streams import KEEP_S, PAYLOADS, SNAPSHOTS, TIMEKEEPERS, TIMERS, WAKES, WORKFLOWS
 from bus.subjects import WorkflowDue, WorkflowEvents, WorkflowLogEntry, WorkflowSnapshot, WorkflowTimer, WorkflowWake
 from schemas.errors import BusUnavailable, DecodeError, DevSkyyError, KeyReused, NotFound
 from schemas.message import Message, now
 from schemas.workflow import ENDED
 from schemas.workflow_event import WORKFLOW_EVENT, Created, WorkflowCommand, WorkflowEvent
 
-LEFT_OVER = "168h"
-"""How long a timer that has gone off stays, should the queue of wakes have no room for it meanwhile."""
+TIMERS_AT_ONCE = 64
+"""Of those that have gone off."""
 THREAD_BYTES = 64 * 1024
 """A snapshot of more is compressed and read beside the event loop: a megabyte takes some 15 ms."""
 
@@ -177,16 +178,28 @@ class WorkflowLog:
     async def wake_at(self, tenant: str, workflow_id: str, at: datetime, command: WorkflowCommand) -> None:
         """Wake a workflow at a moment, or within a second where that has passed. Its earlier timer is forgotten.
 
+        It takes a `timekeeper`.
+
         Raises:
             BusUnavailable, StorageFull: it was not recorded.
         """
         headers: dict[str, Any] = {
             "Nats-Schedule": f"@at {at.astimezone(UTC).isoformat(timespec='milliseconds').replace('+00:00', 'Z')}",
             "Nats-Schedule-Target": str(WorkflowDue(tenant, workflow_id)),
-            "Nats-Schedule-TTL": LEFT_OVER,
         }
         body = await self._body(command, headers)
         await self._put(WorkflowTimer(tenant, workflow_id), body, headers, f"a timer of workflow {workflow_id}", TIMERS)
+
+    def timekeeper(self) -> Puller:
+        """Makes wakes of timers that go off, for as long as it runs. Of several, each timer is taken by one."""
+
+        async def wake(msg: Msg) -> None:
+            due = WorkflowDue.parse(msg.subject)
+            headers = {name: value for name in ("Content-Type", H_REF) if (value := (msg.headers or {}).get(name))}
+            subject = WorkflowWake(due.tenant, due.workflow)
+            await self._put(subject, msg.data, headers, f"a timer of workflow {due.workflow}", WAKES)
+
+        return Puller(self._bus, TIMEKEEPERS, wake, concurrency=TIMERS_AT_ONCE, outlasts_outages=True)
 
     async def command_of(self, msg: Msg) -> WorkflowCommand:
         """What a wake asks for.

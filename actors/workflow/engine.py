@@ -125,6 +125,7 @@ class Engine:
             max_deliveries=MAX_DELIVERIES,
             outlasts_outages=True,
         )
+        self._timekeeper = self._workflows.timekeeper()
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -137,17 +138,18 @@ class Engine:
 
     async def run(self) -> None:
         """Take wakes until `stop`."""
-        adopting = asyncio.create_task(self._adopt())
+        beside = [asyncio.create_task(work) for work in (self._adopt(), self._timekeeper.run())]
         try:
             await self._puller.run()
         finally:
-            adopting.cancel()
+            for task in beside:
+                task.cancel()
 
     async def stop(self, grace_s: float) -> None:
         """Take no more, and leave what is in hand to others."""
         for runner in list(self._runners.values()):
             runner.stop()
-        await self._puller.stop(grace_s)
+        await asyncio.gather(self._puller.stop(grace_s), self._timekeeper.stop(grace_s))
 
     # -- wakes -------------------------------------------------------------------------------------------------
 
