@@ -5,9 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from actors.workflow import document, graph, outputs
+from actors.workflow import graph, outputs
 from actors.workflow.catalogue import summaries
-from actors.workflow.creation import Asker, Creation, accepted
+from actors.workflow.creation import Asker, Creation, accepted, asked
 from actors.workflow.recovery import recovered
 from actors.workflow.seen import blobs_of, output_of
 from actors.workflow.state import State, label
@@ -15,7 +15,7 @@ from actors.workflow.view import view_of
 from bus.client import Bus
 from bus.subjects import token
 from bus.workflowlog import WorkflowLog
-from schemas.errors import Conflict, DecodeError, InvalidRequest, InvalidWorkflow, NotFound
+from schemas.errors import Conflict, DecodeError, InvalidRequest, NotFound
 from schemas.workflow import (
     ENDED,
     SETTLED,
@@ -111,7 +111,7 @@ async def create(request: Request, idempotency_key: IdempotencyKey = None, prefe
     With `Prefer: wait=N` the whole workflow comes back if it ends within N seconds.
     """
     check_key(idempotency_key)
-    wanted = await _wanted(request)
+    wanted = asked(await bodies.json_of(request))
     state = await creation_of(request).create(wanted, asker_of(request), idempotency_key)
     return await _begun(request, state, prefer if wanted.start else None)
 
@@ -138,14 +138,6 @@ async def fork(
     return await _begun(request, state, prefer if wanted.start else None)
 
 
-async def _wanted(request: Request) -> WorkflowRequest:
-    body = await bodies.json_of(request)
-    try:
-        return document.request(body)
-    except RecursionError:
-        raise InvalidWorkflow((("", "is nested too deep"),)) from None
-
-
 async def _begun(request: Request, state: State, prefer: str | None) -> Response:
     told = accepted(state)
     headers = {"Location": told.links.self}
@@ -164,7 +156,7 @@ async def validate(request: Request) -> CheckedWorkflow:
 
     The body is that of a workflow; what is wrong with it is refused as it would be there.
     """
-    definition, inputs = await creation_of(request).prepare(await _wanted(request))
+    definition, inputs = await creation_of(request).prepare(asked(await bodies.json_of(request)))
     needed = graph.dependencies(definition)
     return CheckedWorkflow(name=definition.name, tasks=needed, order=graph.order(needed), inputs=inputs)
 

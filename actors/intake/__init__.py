@@ -1,1 +1,1 @@
-"""The door for NATS clients: what they submit becomes an accepted task."""
+"""The door for NATS clients: what they submit becomes an accepted task, or a workflow."""

@@ -1,4 +1,4 @@
-"""The intake actor: reads the SUBMIT stream, accepts each task, answers whoever waits."""
+"""The intake actor: reads the SUBMIT stream, accepts each task or workflow, answers whoever waits."""
 
 import hashlib
 
@@ -6,8 +6,11 @@ import structlog
 from nats.aio.msg import Msg
 
 from actors.base import Actor
+from actors.catalogue import load
 from actors.intake.replies import Replies, fingerprint
-from bus.codec import decode, encode
+from actors.intake.submission import Submission, submission_of
+from actors.workflow.creation import Asker, Creation, accepted
+from bus.codec import encode
 from bus.consumer import Puller
 from bus.desk import Endpoint
 from bus.streams import INTAKE
@@ -15,26 +18,25 @@ from bus.subjects import Submit
 from bus.tasklog import TaskLog
 from schemas.errors import BadInput, DevSkyyError
 from schemas.problem import Problem
-from schemas.task import Links, TaskAccepted, TaskRequest
+from schemas.task import Links, TaskAccepted
+from schemas.workflow import WorkflowAccepted, WorkflowRequest
 
 MSG_ID = "Nats-Msg-Id"
+PATIENCE_S = 20.0
+"""For JetStream to record what was submitted."""
 
 log = structlog.get_logger()
 
 
-class Submission(TaskRequest):
-    """A task request as a NATS client sends it."""
-
-    task_id: str | None = None
-
-
 class IntakeActor(Actor):
-    """Accepts tasks that NATS clients publish. One per platform: only one hears both halves of each submission."""
+    """Accepts tasks and workflows that NATS clients publish. One per platform: only one hears both halves of each
+    submission."""
 
     kind = "intake"
 
     async def begin(self) -> list[Endpoint]:
-        self._tasks = TaskLog(self.bus, patience_s=20.0)
+        self._tasks = TaskLog(self.bus, PATIENCE_S)
+        self._creation = Creation(self.bus, load(self.settings.config), patience_s=PATIENCE_S)
         self._replies = Replies()
         await self.bus.client.subscribe(Submit.pattern(), cb=self._heard)
         self._puller = Puller(self.bus, INTAKE, self._submitted, concurrency=256)
@@ -63,19 +65,19 @@ class IntakeActor(Actor):
         The stream drops a message id that it has seen, so a repeat is only ever heard here.
         """
         try:
-            submission = decode(msg.data, Submission)
+            submission = submission_of(msg.data)
             if _nameless(msg, submission):
                 return self._replies.heard(fingerprint(msg.subject, msg.data), msg.reply)
-            return encode(await self._accept(msg, submission, submission.task_id))
+            return encode(await self._accept(msg, submission, submission.name))
         except DevSkyyError as error:
             return encode(Problem.of(error))
 
     async def _submitted(self, msg: Msg) -> None:
         nameless = False
         try:
-            submission = decode(msg.data, Submission)
+            submission = submission_of(msg.data)
             nameless = _nameless(msg, submission)
-            answer = encode(await self._accept(msg, submission, _place(msg) if nameless else submission.task_id))
+            answer = encode(await self._accept(msg, submission, _place(msg) if nameless else submission.name))
         except BadInput as error:
             await self.bus.dead_letter("submit", msg, str(error))
             answer = encode(Problem.of(error))
@@ -84,10 +86,11 @@ class IntakeActor(Actor):
             if reply is not None:
                 await self.bus.client.publish(reply, answer)
 
-    async def _accept(self, msg: Msg, submission: Submission, task_id: str | None) -> TaskAccepted:
-        request = TaskRequest.model_validate(submission.model_dump(exclude={"task_id"}))
-        tenant = Submit.parse(msg.subject).tenant
-        task, _ = await self._tasks.accept(request, tenant, key=_key(msg), task_id=task_id)
+    async def _accept(self, msg: Msg, submission: Submission, name: str | None) -> TaskAccepted | WorkflowAccepted:
+        request, tenant = submission.request, Submit.parse(msg.subject).tenant
+        if isinstance(request, WorkflowRequest):
+            return accepted(await self._creation.create(request, Asker(tenant), _key(msg), name))
+        task, _ = await self._tasks.accept(request, tenant, key=_key(msg), task_id=name)
         path = f"/api/v1/tasks/{task.task_id}"
         links = Links(self=path, events=f"{path}/events")
         return TaskAccepted(task_id=task.task_id, status=task.status, links=links)
@@ -98,11 +101,11 @@ def _key(msg: Msg) -> str | None:
 
 
 def _nameless(msg: Msg, submission: Submission) -> bool:
-    return submission.task_id is None and _key(msg) is None
+    return submission.name is None and _key(msg) is None
 
 
 def _place(msg: Msg) -> str:
-    """The task id of a submission without one of its own: the same when the stream delivers it again."""
+    """The id of what comes of a submission that names none: the same when the stream delivers it again."""
     meta = msg.metadata
     place = f"{msg.subject}\0{meta.sequence.stream}\0{meta.timestamp.isoformat()}"
     return hashlib.sha256(place.encode()).hexdigest()[:32]

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from actors.catalogue import Catalogue
+from actors.workflow import document
 from actors.workflow.catalogue import built_in
 from actors.workflow.check import Known, check
 from actors.workflow.fork import inherited
@@ -28,6 +29,7 @@ from schemas.errors import (
     Conflict,
     DecodeError,
     InvalidRequest,
+    InvalidWorkflow,
     KeyReused,
     NotFound,
     StorageFull,
@@ -76,6 +78,18 @@ def fingerprint(asked: BaseModel, *about: str) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def asked(body: Any) -> WorkflowRequest:
+    """A request of plain values, from wherever they come.
+
+    Raises:
+        InvalidWorkflow: all that breaks a rule of its schema.
+    """
+    try:
+        return document.request(body)
+    except RecursionError:
+        raise InvalidWorkflow((("", "is nested too deep"),)) from None
+
+
 def accepted(state: State) -> WorkflowAccepted:
     """What whoever asked for a workflow is told."""
     workflow_id = state.created.workflow_id
@@ -93,10 +107,14 @@ class Creation:
     """Puts workflows on disk, and has them started."""
 
     def __init__(
-        self, bus: Bus, catalogue: Catalogue, templates: Mapping[str, WorkflowDefinition] | None = None
+        self,
+        bus: Bus,
+        catalogue: Catalogue,
+        templates: Mapping[str, WorkflowDefinition] | None = None,
+        patience_s: float = 5.0,
     ) -> None:
         """Without `templates` there are those that come with the platform."""
-        self._bus, self._workflows = bus, WorkflowLog(bus)
+        self._bus, self._workflows = bus, WorkflowLog(bus, patience_s)
         self.templates = built_in() if templates is None else templates
         self._known = Known(
             agents=catalogue.carriers,

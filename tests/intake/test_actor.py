@@ -1,47 +1,24 @@
 """The intake on a real server: one task a submission, and nothing that a client sends ends it."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import nats.errors
 import pytest
 from nats.aio.msg import Msg
 
-from actors.intake.actor import MSG_ID, IntakeActor
+from actors.intake.actor import MSG_ID
 from bus.client import Bus
 from bus.codec import encode, unpack
 from bus.streams import INTAKE, TASKS
 from bus.subjects import Submit
 from schemas.task import TaskRequest
 from tests.broker import until
+from tests.intake.conftest import Intake
 
 SUBMIT = str(Submit("default"))
 HELLO = encode(TaskRequest(prompt="Say hello."))
 LONG_S = 30.0
-
-
-class Intake(IntakeActor):
-    """The actor on a connection that is there already; it says when it would have died."""
-
-    def __init__(self, bus: Bus) -> None:
-        self.bus = bus
-        self.background: set[asyncio.Task[Any]] = set()
-        self.died = False
-
-    def _die(self) -> None:
-        self.died = True
-
-
-@pytest.fixture
-async def intake(bus: Bus) -> AsyncIterator[Intake]:
-    intake = Intake(bus)
-    await intake.begin()
-    await bus.settle()
-    yield intake
-    await intake.end(grace_s=0.1)
-    for task in list(intake.background):
-        task.cancel()
 
 
 async def all_taken(bus: Bus) -> None:
