@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
@@ -19,7 +20,6 @@ from actors.workflow.preparation import prepared
 from actors.workflow.recovery import recovered
 from actors.workflow.state import State
 from bus import trace
-from bus.blobs import LASTING
 from bus.client import Bus
 from bus.subjects import token
 from bus.workflowlog import WorkflowLog
@@ -39,6 +39,7 @@ from schemas.errors import (
 from schemas.message import now
 from schemas.workflow import (
     MAX_OUTPUT_BYTES,
+    YEAR_S,
     ForkRequest,
     Origin,
     WorkflowAccepted,
@@ -212,7 +213,8 @@ class Creation:
             data = await self._bus.blobs.get(change.blob)
         except DecodeError:
             raise Conflict(f"the output of {change.task} is not kept any more; fork from before it was done") from None
-        return change.model_copy(update={"blob": await self._bus.blobs.put(data, LASTING)})
+        lasting = now() + timedelta(seconds=YEAR_S)
+        return change.model_copy(update={"blob": await self._workflows.store(data, lasting)})
 
     async def start(self, tenant: str, workflow_id: str, command: str | None = None) -> bool:
         """Have a workflow started.
