@@ -7,35 +7,19 @@ from typing import Any
 
 import nats.errors
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext, api
+from nats.js import JetStreamContext
 from nats.js.errors import APIError, InvalidBucketNameError, NotFoundError
 from nats.js.object_store import ObjectStore
 
-from bus.streams import KEEP_S, LASTING_S, PAYLOADS
+from bus.streams import KEEP_S, PAYLOADS, STORES, store_config
 from schemas.errors import BusUnavailable, DecodeError
 from schemas.message import now
 
 TRAVEL_LIMIT = 256 * 1024
 H_REF = "Devskyy-Ref"
-REQUESTS = "requests"
-"""Bucket of requests and replies, which nobody reads again later; made when first needed."""
-VECTORS = "vectors"
-"""Bucket of vectors that were paid for, for whoever asks again; made when first needed."""
-LASTING = "lasting"
-"""Bucket of what workflows refer to that may go on for a year; made when first needed."""
-SNAPSHOTS = "snapshots"
-"""Bucket of snapshots too large to travel, each under the name of its workflow; made when first needed."""
-REQUESTS_KEEP_S = 3600.0
-VECTORS_KEEP_S = 86_400.0
 PATIENCE_S = 30.0
 """For one payload to come out of the store."""
-_KEEP_S = {
-    PAYLOADS: KEEP_S,
-    REQUESTS: REQUESTS_KEEP_S,
-    VECTORS: VECTORS_KEEP_S,
-    LASTING: LASTING_S,
-    SNAPSHOTS: KEEP_S,
-}
+_KEEP_S = {PAYLOADS: KEEP_S, **STORES}
 
 
 class Blobs:
@@ -82,13 +66,9 @@ class Blobs:
         except NotFoundError:
             if bucket == PAYLOADS:
                 raise
-        # Each may take half of what the payloads may take.
         payloads = await self._js.stream_info(f"OBJ_{PAYLOADS}")
-        room = max(0, payloads.config.max_bytes or 0) // 2
-        config = api.ObjectStoreConfig(
-            ttl=int(_KEEP_S[bucket]), max_bytes=room, replicas=payloads.config.num_replicas or 1
-        )
-        return await self._js.create_object_store(bucket, config=config)
+        await self._js.add_stream(store_config(bucket, payloads.config))
+        return await self._js.object_store(bucket)
 
     async def get(self, name: str) -> bytes:
         """The bytes behind a name.

@@ -20,10 +20,11 @@ from nats.micro.service import Service, ServiceConfig
 from pydantic import BaseModel
 
 from bus import trace, urls
-from bus.blobs import H_REF, REQUESTS, TRAVEL_LIMIT, Blobs
+from bus.blobs import H_REF, TRAVEL_LIMIT, Blobs
 from bus.codec import CONTENT_TYPE, decode, encode
 from bus.desk import HEARTBEAT_S, Beating, Desk, Endpoint, InFlight, Load
 from bus.replies import H_STATUS, SILENCE_S, WORKING, Ack, Reply
+from bus.streams import REQUESTS
 from bus.subjects import Abort, AlertSubject, DeadLetterSubject
 from schemas.errors import (
     BusUnavailable,

@@ -1,7 +1,6 @@
 """The streams, buckets and consumers, created at boot. Creating them again changes nothing."""
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 
 import nats.errors
@@ -38,11 +37,23 @@ PURSE, RESERVATIONS = "PURSE", "RESERVATIONS"
 WORKFLOWS, SNAPSHOTS, WAKES, TIMERS = "WORKFLOWS", "SNAPSHOTS", "WAKES", "TIMERS"
 PAYLOADS = "payloads"
 """Object store for what is too large to travel."""
+REQUESTS = "requests"
+"""Object store of requests and replies, which nobody reads again later."""
+VECTORS = "vectors"
+"""Object store of vectors that were paid for, for whoever asks again."""
+LASTING = "lasting"
+"""Object store of what workflows refer to that may go on for a year."""
+STATES = "states"
+"""Object store of snapshots that are too large to travel, each under the name of its workflow."""
 
 KEEP_S = 30 * 86_400.0
 """Everything is kept for thirty days; finished tasks stay in SQL."""
 LASTING_S = YEAR_S + KEEP_S
 """What workflows need is kept for the longest that one may take, and thirty days beyond."""
+STORES = {REQUESTS: 3600.0, VECTORS: 86_400.0, LASTING: LASTING_S, STATES: KEEP_S}
+"""Object stores made when first needed, and how long each keeps what is in it, in seconds."""
+PAYLOADS_PERCENT = 22
+"""Of all bytes. Each of the stores made later may take half as many, beyond what is shared out."""
 WAKE_REPEAT_S = 600.0
 """For so long a wake that is sent again has no effect."""
 GIB = 1024**3
@@ -108,6 +119,26 @@ def _log(name: str, written: str, stored: str, keep_s: float, max_bytes: int) ->
         # A full stream refuses what is new; it never drops what was accepted.
         discard=api.DiscardPolicy.NEW,
     )
+
+
+def _store(bucket: str, keep_s: float, max_bytes: int) -> api.StreamConfig:
+    """As the client library makes an object store; that one cannot change its limits later."""
+    return api.StreamConfig(
+        name=f"OBJ_{bucket}",
+        subjects=[f"$O.{bucket}.C.>", f"$O.{bucket}.M.>"],
+        allow_direct=True,
+        allow_rollup_hdrs=True,
+        max_age=keep_s,
+        max_bytes=max_bytes,
+        discard=api.DiscardPolicy.NEW,
+    )
+
+
+def store_config(bucket: str, payloads: api.StreamConfig) -> api.StreamConfig:
+    """One of `STORES`, as the payloads' store is."""
+    config = _store(bucket, STORES[bucket], max(0, payloads.max_bytes or 0) // 2)
+    config.num_replicas = payloads.num_replicas
+    return config
 
 
 def stream_configs(budget: int = BUDGET_BYTES, replicas: int = 1) -> list[api.StreamConfig]:
@@ -221,16 +252,7 @@ def _stream_configs(budget: int) -> list[api.StreamConfig]:
             max_bytes=budget // 100,
             discard=api.DiscardPolicy.NEW,
         ),
-        # As the client library's object store makes it; that one cannot change its limits later.
-        api.StreamConfig(
-            name=f"OBJ_{PAYLOADS}",
-            subjects=[f"$O.{PAYLOADS}.C.>", f"$O.{PAYLOADS}.M.>"],
-            allow_direct=True,
-            allow_rollup_hdrs=True,
-            max_age=KEEP_S,
-            max_bytes=budget * 22 // 100,
-            discard=api.DiscardPolicy.NEW,
-        ),
+        _store(PAYLOADS, KEEP_S, budget * PAYLOADS_PERCENT // 100),
     ]
 
 
@@ -265,18 +287,22 @@ async def ensure(client: Client, patience_s: float = 30.0, budget: int = BUDGET_
 
 
 async def _ensure_once(js: JetStreamContext, budget: int, replicas: int) -> None:
+    configs = stream_configs(budget, replicas)
+    for bucket in STORES:
+        # With several copies it takes all servers to make a store, so none is left for when one of them is down.
+        if replicas > 1 or await _there(js, f"OBJ_{bucket}"):
+            configs.append(store_config(bucket, configs[-1]))
     growths: list[tuple[int, api.StreamConfig]] = []
-    for config in stream_configs(budget, replicas):
+    for config in configs:
         assert config.name is not None and config.max_bytes is not None
         before = 0
-        with contextlib.suppress(NotFoundError):
-            info = await js.stream_info(config.name)
-            if info.config.persist_mode != config.persist_mode:
+        if (there := await _there(js, config.name)) is not None:
+            if there.config.persist_mode != config.persist_mode:
                 await js.delete_stream(config.name)  # this cannot be changed; what is written so can be done without
             else:
-                before = info.config.max_bytes or 0
+                before = there.config.max_bytes or 0
                 # Nothing that is there is lost, nor what is written while the limit is lowered.
-                config.max_bytes = max(config.max_bytes, min(before, info.state.bytes * 5 // 4))
+                config.max_bytes = max(config.max_bytes, min(before, there.state.bytes * 5 // 4))
         growths.append((config.max_bytes - before, config))
     # What is set aside for the others may leave no room until those that shrink have given theirs back.
     for _, config in sorted(growths, key=lambda growth: growth[0]):
@@ -288,6 +314,13 @@ async def _ensure_once(js: JetStreamContext, budget: int, replicas: int) -> None
             await js.update_stream(config)
     for consumer in CONSUMERS:
         await js.add_consumer(consumer.stream, consumer.config())
+
+
+async def _there(js: JetStreamContext, stream: str) -> api.StreamInfo | None:
+    try:
+        return await js.stream_info(stream)
+    except NotFoundError:
+        return None
 
 
 _STREAM_NAME_IN_USE = 10058

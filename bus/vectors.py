@@ -5,8 +5,8 @@ They may not crowd out what other payloads are for: an index of a million texts 
 
 import structlog
 
-from bus.blobs import VECTORS
 from bus.client import Bus
+from bus.streams import VECTORS
 from schemas.errors import BusUnavailable, DecodeError
 
 log = structlog.get_logger()

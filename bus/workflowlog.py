@@ -14,13 +14,12 @@ import structlog
 from nats.aio.msg import Msg
 from nats.js.errors import APIError, NotFoundError
 
-from bus import blobs
-from bus.blobs import H_REF, LASTING
+from bus.blobs import H_REF
 from bus.client import Bus
 from bus.codec import CONTENT_TYPE, decode, encode
 from bus.consumer import Puller
 from bus.eventlog import EVENT_LIMIT, EventLog, Kind, Logged, Room, WrongLastSequence, write
-from bus.streams import KEEP_S, PAYLOADS, SNAPSHOTS, TIMEKEEPERS, TIMERS, WAKES, WORKFLOWS
+from bus.streams import KEEP_S, LASTING, PAYLOADS, SNAPSHOTS, STATES, TIMEKEEPERS, TIMERS, WAKES, WORKFLOWS
 from bus.subjects import WorkflowDue, WorkflowEvents, WorkflowLogEntry, WorkflowSnapshot, WorkflowTimer, WorkflowWake
 from schemas.errors import BusUnavailable, DecodeError, DevSkyyError, KeyReused, NotFound
 from schemas.message import Message, now
@@ -233,7 +232,7 @@ class WorkflowLog:
             body = await _beside(len(plain), zlib.compress, plain, 1)
             if len(body) > EVENT_LIMIT:
                 # Always under this name, so that the last one goes.
-                headers[H_REF] = await self._bus.blobs.replace(f"{tenant}.{workflow_id}", body, blobs.SNAPSHOTS)
+                headers[H_REF] = await self._bus.blobs.replace(f"{tenant}.{workflow_id}", body, STATES)
                 body = b""
             await self._bus.put(subject, body, headers)
         except (DevSkyyError, nats.errors.Error, APIError, TimeoutError) as error:

@@ -67,9 +67,10 @@ class Broker:
         """Start the server and return once it answers; the first start finds a port that is free."""
         for last in (False, False, True):
             port = self.port or free_port()
-            config = server.write_config(self.home, port, self.credentials, self.tenant)
             self._process = subprocess.Popen(
-                [server.binary(), "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                [server.binary(), "-c", str(self.write_config(port))],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
             if self._answers(port):
                 self.port = port
@@ -78,6 +79,9 @@ class Broker:
             if last or self.port:
                 break
         raise RuntimeError(f"nats-server did not start:\n{self.log[-2000:]}")
+
+    def write_config(self, port: int) -> Path:
+        return server.write_config(self.home, port, self.credentials, self.tenant)
 
     def _answers(self, port: int) -> bool:
         give_up = time.monotonic() + START_S

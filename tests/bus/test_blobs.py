@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from nats.js.object_store import ObjectStore
 
-from bus.blobs import H_REF, REQUESTS, TRAVEL_LIMIT
+from bus.blobs import H_REF, TRAVEL_LIMIT
 from bus.client import Bus
-from bus.streams import KEEP_S, PAYLOADS
+from bus.streams import KEEP_S, PAYLOADS, REQUESTS
 from schemas.errors import DecodeError
 from schemas.message import now
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from bus.blobs import VECTORS, VECTORS_KEEP_S
 from bus.client import Bus
-from bus.streams import PAYLOADS
+from bus.streams import PAYLOADS, STORES, VECTORS
 from bus.vectors import Vectors
 
 
@@ -29,7 +28,7 @@ async def test_vectors_that_are_gone_are_none(vectors: Vectors) -> None:
 async def test_they_crowd_out_no_other_payload(bus: Bus, vectors: Vectors) -> None:
     await vectors.put(b"something")
     theirs, others = [await bus.js.stream_info(f"OBJ_{name}") for name in (VECTORS, PAYLOADS)]
-    assert theirs.config.max_age == VECTORS_KEEP_S
+    assert theirs.config.max_age == STORES[VECTORS]
     assert theirs.config.max_bytes == (others.config.max_bytes or 0) // 2
     assert others.state.messages == 0
 
