@@ -5,9 +5,9 @@ in every test run; `make soak` has 200 workflows of ten tasks and sixty kills.
 """
 
 import random
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -57,7 +57,7 @@ def definition(name: str, seed: str) -> dict[str, Any]:
         earlier = list(tasks)
         task["depends_on"] = draw.sample(earlier, min(len(earlier), draw.randint(0, 2)))
         tasks[f"t{number}"] = task
-    return {"name": name, "tasks": tasks, "max_parallel_tasks": 4}
+    return {"name": name, "inputs": {"items": {"type": "array"}}, "tasks": tasks, "max_parallel_tasks": 4}
 
 
 ITEMS = ["a", "b", "c"]
@@ -130,8 +130,8 @@ def survive(live: LivePlatform, sim: OpenAISimulator, workflows: int, kills: int
             for name, each in asked.items():
                 ids[name] = begin(live, each, f"{mark}-{name}")
 
-        sender = threading.Thread(target=hand_in)
-        sender.start()
+        pool = ThreadPoolExecutor(1)
+        sending = pool.submit(hand_in)
         draw = random.Random(seed)
         left = set(asked)
 
@@ -142,8 +142,9 @@ def survive(live: LivePlatform, sim: OpenAISimulator, workflows: int, kills: int
                     left.discard(name)
             return not left
 
-        struck = strike(live, kills, draw, every_s, lambda: not sender.is_alive() and all_ended())
-        sender.join()
+        struck = strike(live, kills, draw, every_s, lambda: sending.done() and all_ended())
+        sending.result()
+        pool.shutdown()
         # When it is over
         until(all_ended, 120 + 4 * workflows, f"the end of {len(left)} workflows after {struck}")
         assert len(struck) == kills, f"only {len(struck)} kills before the last workflow had ended"
