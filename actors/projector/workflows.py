@@ -1,9 +1,9 @@
 """Events of workflows into rows: one per workflow, with the whole of it once it has ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from schemas.errors import NotFound
+from schemas.errors import NotFound, Unavailable
 from schemas.workflow import ENDED, Workflow
 from schemas.workflow_event import Created, Started, WorkflowEvent
 from storage.workflows import News, Place, WorkflowRepository
@@ -33,7 +33,7 @@ class WorkflowProjection:
         last: dict[Place, WorkflowEvent] = {}
         for event in sorted(events, key=lambda each: each.seq):
             last[event.tenant, event.workflow_id] = event
-        wholes = await self._wholes([place for place, event in last.items() if event.event in ENDED])
+        wholes = await self._wholes({place: event.seq for place, event in last.items() if event.event in ENDED})
         moved = [e for place, e in last.items() if not isinstance(e, Created) and place not in wholes]
         news = News(
             created=[event for event in events if isinstance(event, Created)],
@@ -55,16 +55,23 @@ class WorkflowProjection:
         except NotFound:
             return None
 
-    async def _wholes(self, places: Sequence[Place]) -> dict[Place, Workflow]:
-        """As far as they are kept still."""
+    async def _wholes(self, seqs: Mapping[Place, int]) -> dict[Place, Workflow]:
+        """Workflows after these events or later ones, as far as they are kept still.
+
+        Raises:
+            Unavailable: whoever was asked knows less.
+        """
         room = asyncio.Semaphore(AT_ONCE)
 
-        async def read(place: Place) -> Workflow | None:
+        async def read(place: Place, seq: int) -> Workflow | None:
             async with room:
                 try:
-                    return await self._whole(*place)
+                    whole = await self._whole(*place)
                 except NotFound:
                     return None
+            if whole.seq < seq:
+                raise Unavailable(f"workflow {place[1]} was read up to its event {whole.seq}, and it has {seq}")
+            return whole
 
-        found = await asyncio.gather(*map(read, places))
-        return {place: whole for place, whole in zip(places, found, strict=True) if whole is not None}
+        found = await asyncio.gather(*(read(place, seq) for place, seq in seqs.items()))
+        return {place: whole for place, whole in zip(seqs, found, strict=True) if whole is not None}

@@ -16,7 +16,7 @@ from actors.workflow.state import State
 from actors.workflow.view import view_of
 from bus.client import Bus
 from bus.streams import DEAD, WORKFLOW_PROJECTOR
-from schemas.errors import NotFound
+from schemas.errors import NotFound, Unavailable
 from schemas.settings import Settings
 from schemas.workflow import Workflow, WorkflowRequest
 from schemas.workflow_event import Created, WorkflowEvent
@@ -137,6 +137,16 @@ async def test_what_the_stream_has_forgotten_stays_as_its_events_said(
     row = await row_of(database, "w1")
     assert (row["status"], row["percentage"], row["workflow"]) == ("completed", 100.0, None)
     assert len((await workflows.list("default", 10, None)).workflows) == 1
+
+
+async def test_an_end_that_cannot_be_read_yet_comes_again(projection: WorkflowProjection, log: Log) -> None:
+    # Given a copy of the stream that lacks the last event
+    drive = Drive(created({"tasks": {"a": {"function": "f"}}}))
+    drive.run()
+    log.events["w1"] = drive.events[:-1]
+    # When that comes, Then it fails, so that it is brought again
+    with pytest.raises(Unavailable):
+        await projection.apply(drive.events[-1:])
 
 
 async def test_of_workflows_that_go_on_nothing_is_read(projection: WorkflowProjection, log: Log) -> None:
