@@ -7,7 +7,20 @@ from collections.abc import Sequence
 
 import typer
 
-from devskyy.cli import bench, budgets, classify, costs, doctor, keys, platform, qualities, run, services, tasks
+from devskyy.cli import (
+    bench,
+    budgets,
+    classify,
+    costs,
+    doctor,
+    keys,
+    platform,
+    qualities,
+    run,
+    services,
+    tasks,
+    workflows,
+)
 from devskyy.cli.codes import ExitCode, of_error
 from schemas.errors import Cancelled, DevSkyyError
 
@@ -24,6 +37,7 @@ app.command("down")(platform.down)
 app.command("status")(platform.status)
 app.command("run")(run.run)
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(workflows.app, name="workflows")
 app.command("agents")(platform.agents)
 app.add_typer(services.app, name="services")
 app.command("costs")(costs.costs)

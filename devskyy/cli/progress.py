@@ -1,26 +1,19 @@
 """How a task goes, on stderr while it runs: on a terminal a status line or a team's tree, else a line an event."""
 
-import threading
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Console, RenderableType
 from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.spinner import Spinner
 from rich.text import Text
 
 from devskyy.cli import render, tree
+from devskyy.cli.drawing import Drawing, draws
 from devskyy.cli.words import MOST_IN_AN_EVENT, event_line
-from schemas.message import now
-from schemas.progress import TeamWatch, known_event
-
-REFRESHES_A_SECOND = 4
-FINAL_LINES = 40
-"""What a team's tree takes at most when it stays on the screen at the end."""
+from schemas.progress import TeamView, TeamWatch, known_event
 
 
 class Progress:
@@ -28,7 +21,7 @@ class Progress:
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or render.err()
-        self._live = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._live = draws(self._console)
         self._bar: Bar | None = None
         self._team: _Team | None = None
 
@@ -66,63 +59,29 @@ class Progress:
             self.say(render.line(event_line(event), MOST_IN_AN_EVENT))
 
 
-class _Team:
-    """The tree, drawn anew some times a second by a thread of rich's."""
+class _Team(Drawing[TeamView]):
+    """A team's tree."""
 
     def __init__(self, console: Console) -> None:
-        self._console, self._watch, self._said = console, TeamWatch(), ""
-        self._spinner = Spinner("dots", style="green")
-        self._late: timedelta | None = None
-        self._live: Live | None = None
-        self._lock = threading.Lock()
+        super().__init__(console)
+        self._watch = TeamWatch()
 
     @property
-    def shown(self) -> bool:
-        return self._live is not None
+    def view(self) -> TeamView:
+        return self._watch.view
 
     @property
     def there(self) -> bool:
-        return self._watch.view.is_team
+        return self.view.is_team
 
     def take(self, raw: Mapping[str, Any]) -> None:
-        if (event := known_event(raw)) is None:
-            return
-        late = now() - event.at
-        with self._lock:
-            # The two clocks may differ: none of the events can have come sooner than the fastest of them.
-            self._late = late if self._late is None else min(late, self._late)
-            self._watch.take(event)
+        if (event := known_event(raw)) is not None:
+            with self.lock:
+                self.heard(event.at)
+                self._watch.take(event)
 
-    def say(self, text: str) -> None:
-        with self._lock:
-            self._said = text
+    def title(self, view: TeamView, clock: datetime) -> str:
+        return tree.totals(view, clock)
 
-    def start(self) -> None:
-        self._live = Live(
-            console=self._console,
-            get_renderable=self._draw,
-            refresh_per_second=REFRESHES_A_SECOND,
-            transient=True,
-            vertical_overflow="ellipsis",
-            redirect_stdout=False,
-            redirect_stderr=False,
-        )
-        self._live.start(refresh=True)
-
-    def stop(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._console.print(tree.fitted(self._watch.view, self._clock, self._console, FINAL_LINES))
-            self._console.print(Text(render.safe(self._said)))
-
-    @property
-    def _clock(self) -> datetime:
-        return now() - (self._late or timedelta())
-
-    def _draw(self) -> RenderableType:
-        with self._lock:
-            view, clock, said = self._watch.view, self._clock, self._said
-        self._spinner.update(text=Text(tree.totals(view, clock), style="bold"))
-        footer = 1 if said else 0
-        drawn = tree.fitted(view, clock, self._console, self._console.height - 1 - footer, self._spinner)
-        return Group(drawn, Text(render.safe(said), style="bold")) if said else drawn
+    def drawn(self, view: TeamView, clock: datetime, lines: int, title: RenderableType | None) -> RenderableType:
+        return tree.fitted(view, clock, self.console, lines, title)

@@ -150,7 +150,7 @@ async def _carry_out(client: "AsyncClient", prompt: str, options: "TaskOptions",
         return await client.task(accepted.task_id)
 
     following = asyncio.create_task(follow())
-    first = _on_ctrl_c(asyncio.current_task())
+    first = on_ctrl_c(asyncio.current_task())
     try:
         news: set[asyncio.Future[Any]] = {following, first}
         await asyncio.wait(news, return_when=asyncio.FIRST_COMPLETED)
@@ -174,7 +174,7 @@ async def _carry_out(client: "AsyncClient", prompt: str, options: "TaskOptions",
         await asyncio.gather(following, submitting, return_exceptions=True)
 
 
-def _on_ctrl_c(work: "asyncio.Task[Task] | None") -> "asyncio.Future[None]":
+def on_ctrl_c(work: "asyncio.Task[Any] | None") -> "asyncio.Future[None]":
     """Done at the first Ctrl-C; the second cancels `work`."""
     import asyncio
     import signal

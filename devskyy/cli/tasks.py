@@ -152,10 +152,10 @@ def _line(event: dict[str, Any]) -> str:
     from devskyy.cli.render import line
     from devskyy.cli.words import MOST_IN_AN_EVENT, event_line
 
-    return f"{event.get('seq', '')!s:>4}  {_when(event.get('at'))}  {line(event_line(event), MOST_IN_AN_EVENT)}"
+    return f"{event.get('seq', '')!s:>4}  {when(event.get('at'))}  {line(event_line(event), MOST_IN_AN_EVENT)}"
 
 
-def _when(at: Any) -> str:
+def when(at: Any) -> str:
     """In the reader's own time, to the millisecond."""
     from datetime import datetime
 
