@@ -25,10 +25,10 @@ class Counting:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._ready: Future[None] = Future()
-        self._over: asyncio.Event | None = None
+        self._over = asyncio.Event()
         self.done: dict[str, Any] = {}
         """What was answered, by key."""
         self.effects: Counter[Work] = Counter()
@@ -42,12 +42,12 @@ class Counting:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._over is not None
+        assert self._loop is not None
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join(30)
 
     async def _serve(self) -> None:
-        self._over = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         bus = await Bus(self._url, NAME).connect()
         endpoints = [
             Endpoint(verb, str(ActorJob(NAME, verb)), Job, handler, concurrency=1000)
@@ -56,7 +56,7 @@ class Counting:
         await bus.serve(NAME, endpoints, description="counts", metadata={})
         self._ready.set_result(None)
         await self._over.wait()
-        await bus.close(grace_s=0)
+        await bus.close(grace_s=1)
 
     async def _do(self, job: Job) -> Done:
         work = (job.workflow_id, job.task, job.item)
@@ -71,7 +71,7 @@ class Counting:
         self.effects[work] += 1
         self.done[job.key] = {"number": sum(self.effects.values())}
         if job.inputs.get("is_lost"):
-            await asyncio.sleep(3600)  # it is done, and nobody hears of it
+            await self._over.wait()  # it is done, and nobody hears of it
         return Done(output=self.done[job.key], once=True)
 
     async def _undo(self, job: Job) -> Done:

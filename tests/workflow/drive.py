@@ -9,7 +9,7 @@ from typing import Any
 from actors.workflow.state import Place, State, label
 from actors.workflow.turn import Turn, next_due
 from actors.workflow.work import Assignment, Outcome
-from schemas.problem import Problem
+from schemas.problem import Problem, urn
 from schemas.workflow import WorkflowDefinition
 from schemas.workflow_event import Created, WorkflowCommand, WorkflowEvent
 
@@ -37,7 +37,7 @@ def created(definition: dict[str, Any], inputs: dict[str, Any] | None = None, **
 
 
 def failure(code: str = "broken", *, retryable: bool = True, detail: str = "it broke") -> Problem:
-    return Problem(type=f"urn:devskyy:problem:{code}", title="Broken", status=500, detail=detail, retryable=retryable)
+    return Problem(type=urn(code), title="Broken", status=500, detail=detail, retryable=retryable)
 
 
 def well(state: State, work: Assignment) -> Outcome:
