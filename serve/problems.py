@@ -62,7 +62,7 @@ def reply(
     if path.startswith(OPENAI_DOORS):
         if not (problem.retryable if again is None else again):
             headers["x-should-retry"] = "false"
-        return JSONResponse(_as_openai(problem).model_dump(mode="json"), problem.status, headers)
+        return JSONResponse(as_openai(problem).model_dump(mode="json"), problem.status, headers)
     content = problem.model_dump(mode="json", exclude_none=True)
     return JSONResponse(content, problem.status, headers, media_type=MEDIA_TYPE)
 
@@ -70,7 +70,7 @@ def reply(
 _KINDS = {402: "insufficient_quota", 429: "rate_limit_error", 503: "service_unavailable_error"}
 
 
-def _as_openai(problem: Problem) -> OpenAIFailure:
+def as_openai(problem: Problem) -> OpenAIFailure:
     """What OpenAI's clients know how to show."""
     other = "invalid_request_error" if problem.status < 500 else "server_error"
     param = problem.errors[0].field if problem.errors else "model" if problem.code == "model_not_found" else None

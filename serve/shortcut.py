@@ -16,6 +16,7 @@ from serve import problems
 from serve.openai import ChatRequest, chat_completions
 
 PATH = "/v1/chat/completions"
+CANCEL = b"devskyy-cancel-on-disconnect"
 MAX_KEY = 255
 """Characters of an idempotency key."""
 
@@ -58,7 +59,7 @@ async def _answer(chat: ChatRequest, request: Request) -> Response:
 
 
 def _usual(scope: Scope) -> bool:
-    """Whether it says that it is JSON, and brings at most one key, not too long."""
+    """Whether it says that it is JSON, and brings at most one key, not too long, and no other header of ours."""
     json, keys = False, 0
     for name, value in scope["headers"]:
         if name == b"content-type":
@@ -69,6 +70,8 @@ def _usual(scope: Scope) -> bool:
             keys += 1
             if keys > 1 or len(value) > MAX_KEY:
                 return False
+        elif name == CANCEL:
+            return False
     return json
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Protocol, cast
 
 from fastapi import FastAPI
@@ -11,6 +11,8 @@ from pydantic import TypeAdapter
 from starlette.types import Receive, Scope, Send
 
 HEARTBEAT_S = 10.0
+HEARTBEAT = b": heartbeat\n\n"
+"""A comment: it says that the line is open, and means nothing."""
 
 
 class Event(Protocol):
@@ -23,8 +25,21 @@ class Event(Protocol):
 
 def stream(events: AsyncIterator[Event]) -> StreamingResponse:
     """A response of these events as they come, each with its number for an id."""
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return _Closing(_written(events), media_type="text/event-stream", headers=headers)
+    return respond(_written(events))
+
+
+def respond(
+    content: AsyncGenerator[bytes, None],
+    headers: Mapping[str, str] = {},
+    close: Callable[[], Awaitable[None]] | None = None,
+) -> StreamingResponse:
+    """A response of what is written already as server-sent events; `content` is closed when it ends, however it does.
+
+    Args:
+        close: called after that; also where nothing of `content` was ever read.
+    """
+    usual = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return _Closing(content, close, media_type="text/event-stream", headers={**usual, **headers})
 
 
 async def each(events: Iterable[Event]) -> AsyncIterator[Event]:
@@ -66,15 +81,19 @@ def describe(app: FastAPI, path: str, name: str, events: TypeAdapter[Any]) -> No
 class _Closing(StreamingResponse):
     """Closes what it streams from when it ends, however it ends; starlette leaves that to the garbage collector."""
 
-    def __init__(self, content: AsyncGenerator[bytes, None], **how: Any) -> None:
+    def __init__(
+        self, content: AsyncGenerator[bytes, None], close: Callable[[], Awaitable[None]] | None, **how: Any
+    ) -> None:
         super().__init__(content, **how)
-        self._content = content
+        self._content, self._close = content, close
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
             await self._content.aclose()
+            if self._close is not None:
+                await self._close()
 
 
 async def _written(followed: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
@@ -103,7 +122,7 @@ async def _written(followed: AsyncIterator[Event]) -> AsyncGenerator[bytes, None
             try:
                 event = await asyncio.wait_for(heard.get(), HEARTBEAT_S)
             except TimeoutError:
-                yield b": heartbeat\n\n"
+                yield HEARTBEAT
                 continue
             if event is None:
                 return

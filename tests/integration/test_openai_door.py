@@ -89,8 +89,6 @@ def test_errors_are_the_sdks_own(client: openai.OpenAI, sim: OpenAISimulator) ->
     hello: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
     with pytest.raises(openai.NotFoundError, match="no model 'gpt-nothing'"):
         client.chat.completions.create(model="gpt-nothing", messages=hello)
-    with pytest.raises(openai.UnprocessableEntityError, match="streaming is not built yet"):
-        client.chat.completions.create(model="devskyy-auto", messages=hello, stream=True)
     with pytest.raises(openai.UnprocessableEntityError, match="temperature"):
         client.chat.completions.create(model="devskyy-auto", messages=hello, temperature=9)
     sim.behaviour = Behaviour(fault="500")

@@ -73,7 +73,11 @@ NEEDS: dict[tuple[str, str], KeyScope | None] = {
     ("DELETE", "/api/v1/keys/{key_id}"): "admin",
     ("POST", "/v1/chat/completions"): "write",
     ("POST", "/v1/embeddings"): "write",
+    ("POST", "/v1/responses"): "write",
+    ("GET", "/v1/responses/{response_id}"): "read",
+    ("POST", "/v1/responses/{response_id}/cancel"): "write",
     ("GET", "/v1/models"): "read",
+    ("GET", "/v1/models/{model:path}"): "read",
 }
 """The scope that each door needs; None: it is open. A new door is entered here, so that nobody forgets to decide."""
 
@@ -124,7 +128,8 @@ async def workflow(app: FastAPI) -> str:
 def names_of(task: OwnedTask, workflow: str, key: str) -> dict[str, str]:
     """What stands in the paths of doors."""
     of_workflow = {"workflow_id": workflow, "task": "draft", "name": "go", "template": "fashion_brand_launch"}
-    return {"task_id": task.accepted.task_id, "key_id": key, **of_workflow}
+    of_openai = {"response_id": f"resp_{task.accepted.task_id}", "model:path": "devskyy-auto"}
+    return {"task_id": task.accepted.task_id, "key_id": key, **of_workflow, **of_openai}
 
 
 async def knock(app: FastAPI, secret: str | None, door: tuple[str, str], **names: str) -> httpx.Response:
@@ -133,7 +138,9 @@ async def knock(app: FastAPI, secret: str | None, door: tuple[str, str], **names
     async with at(app, secret) as client:
         body = b"{}" if method == "POST" else None
         query = {"by": "agent"} if path == "/api/v1/costs" else {}
-        return await client.request(method, re.sub(r"{(\w+)}", lambda m: names[m[1]], path), content=body, params=query)
+        return await client.request(
+            method, re.sub(r"{([\w:]+)}", lambda m: names[m[1]], path), content=body, params=query
+        )
 
 
 def statuses(replies: dict[tuple[str, str], httpx.Response]) -> dict[tuple[str, str], int]:
@@ -193,6 +200,7 @@ async def test_a_key_gets_into_the_doors_of_its_scope_and_of_those_below(
         *("/api/v1/tasks", of_task, f"{of_task}/events", f"{of_task}/recording", "/api/v1/costs"),
         *(f"{of_workflow}{what}" for what in ("", "/events", "/history", "/output", "/outputs/{task}")),
         "/api/v1/luxury-automation/workflows/{workflow_id}/status",
+        "/v1/responses/{response_id}",
     }
 
 
@@ -210,7 +218,8 @@ async def test_another_tenants_key_sees_and_reaches_nothing_of_ours(
     assert not {401, 403} & set(found.values())
     told = [reply.text for reply in replies.values() if reply.is_success]
     assert not any(each in text for each in (OURS, ours.key.id, workflow) for text in told)
-    named = {door for door in NEEDS if "{" in door[1] and "{template}" not in door[1]}  # templates are the platform's
+    the_platforms = ("{template}", "{model:path}")
+    named = {door for door in NEEDS if "{" in door[1] and not any(each in door[1] for each in the_platforms)}
     assert {door for door, status in found.items() if status == 404} == named
     # And our key may be used still, and of budgets it saw its own alone
     assert ours.key.id in (await app.state.keys.load()).by_id

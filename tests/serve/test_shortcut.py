@@ -44,9 +44,9 @@ MISTAKES = {
     "metadata that are not finite": body(metadata={"x": float("inf")}),
     "an integer that is too large": body(metadata={"x": 2**70}),
     "no message": body(messages=[]),
-    "a role that is none": body(messages=[{"role": "tool", "content": "hello"}]),
+    "a role that is none": body(messages=[{"role": "robot", "content": "hello"}]),
     "a model that is not there": body(model="gpt-99"),
-    "what cannot be kept": body(seed=7),
+    "what cannot be kept": body(n=2),
 }
 
 
