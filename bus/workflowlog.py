@@ -163,13 +163,13 @@ class WorkflowLog:
                 command's id.
 
         Returns:
-            Whether it is new.
+            Whether it is new. One whose acknowledgement got lost, and which was therefore sent again here, is not.
 
         Raises:
             BusUnavailable, StorageFull: it was not recorded.
         """
         headers: dict[str, Any] = {"Nats-Msg-Id": f"{tenant}.{workflow_id}.{once or command.command}"}
-        body = await self._body(command, headers)
+        body = await self._body(command, headers, PAYLOADS)
         subject = WorkflowWake(tenant, workflow_id)
         said = await self._put(subject, body, headers, f"{command.kind!r} of workflow {workflow_id}", WAKES)
         return not said.get("duplicate", False)
@@ -186,7 +186,7 @@ class WorkflowLog:
             "Nats-Schedule": f"@at {at.astimezone(UTC).isoformat(timespec='milliseconds').replace('+00:00', 'Z')}",
             "Nats-Schedule-Target": str(WorkflowDue(tenant, workflow_id)),
         }
-        body = await self._body(command, headers)
+        body = await self._body(command, headers, LASTING)
         await self._put(WorkflowTimer(tenant, workflow_id), body, headers, f"a timer of workflow {workflow_id}", TIMERS)
 
     def timekeeper(self) -> Puller:
@@ -209,9 +209,9 @@ class WorkflowLog:
         """
         return decode(await self._bus.blobs.load(msg), WorkflowCommand)
 
-    async def _body(self, command: WorkflowCommand, headers: dict[str, Any]) -> bytes:
+    async def _body(self, command: WorkflowCommand, headers: dict[str, Any], bucket: str) -> bytes:
         headers["Content-Type"] = CONTENT_TYPE
-        return await self._bus.blobs.offload(encode(command), headers)
+        return await self._bus.blobs.offload(encode(command), headers, bucket)
 
     async def _put(
         self, subject: object, body: bytes, headers: dict[str, Any], what: str, stream: str
@@ -242,7 +242,9 @@ class WorkflowLog:
         """What was kept last; None where nothing is, or it cannot be read."""
         try:
             raw = await self._bus.js.get_last_msg(SNAPSHOTS, str(WorkflowSnapshot(tenant, workflow_id)), direct=True)
-            body = await self._bus.blobs.unwrap(raw.data or b"", raw.headers)
+            # One that is being replaced may be lost in the midst of being read, and would be waited for.
+            async with asyncio.timeout(self._patience_s):
+                body = await self._bus.blobs.unwrap(raw.data or b"", raw.headers)
             return decode(await _beside(len(body), zlib.decompress, body), Snapshot)
         except NotFoundError:
             return None

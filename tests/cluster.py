@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import nats.errors
 from nats.js.errors import APIError
@@ -12,7 +13,10 @@ from nats.js.errors import APIError
 from bus import streams
 from bus.client import Bus
 from bus.files import write_private
+from schemas.errors import BusUnavailable
 from tests.broker import Broker, free_port
+
+T = TypeVar("T")
 
 SIZE = 3
 PATIENCE_S = 60.0
@@ -35,6 +39,18 @@ class Member(Broker):
         assert named != alone
         write_private(path, named + cluster)
         return path
+
+
+async def patiently(do: Callable[[], Awaitable[T]]) -> T:
+    """What comes of it once the cluster answers; while it chooses a leader it does not."""
+    give_up = asyncio.get_running_loop().time() + PATIENCE_S
+    while True:
+        try:
+            return await do()
+        except (nats.errors.Error, APIError, BusUnavailable, TimeoutError):
+            if asyncio.get_running_loop().time() > give_up:
+                raise
+            await asyncio.sleep(0.05)
 
 
 class Cluster:
@@ -68,10 +84,9 @@ class Cluster:
         """The server that decides what is written to a stream."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                with contextlib.suppress(nats.errors.Error, APIError, TimeoutError):
-                    cluster = (await bus.js.stream_info(stream)).cluster
-                    if cluster is not None and cluster.leader:
-                        return self.members[cluster.leader]
+                cluster = (await patiently(lambda: bus.js.stream_info(stream))).cluster
+                if cluster is not None and cluster.leader:
+                    return self.members[cluster.leader]
 
     async def whole(self, bus: Bus) -> None:
         """Return once every member has every stream."""
@@ -83,10 +98,7 @@ class Cluster:
 
     @staticmethod
     async def _everywhere(bus: Bus, stream: str) -> bool:
-        try:
-            cluster = (await bus.js.stream_info(stream)).cluster
-        except (nats.errors.Error, APIError, TimeoutError):
-            return False
+        cluster = (await patiently(lambda: bus.js.stream_info(stream))).cluster
         replicas = [] if cluster is None else cluster.replicas or []
         return len(replicas) == SIZE - 1 and all(replica.current and not replica.offline for replica in replicas)
 

@@ -1,9 +1,9 @@
 """A cluster of three real servers: what was acknowledged stays, and work goes on, whichever of them is killed."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
+from functools import partial
 
 import pytest
 import structlog
@@ -23,7 +23,7 @@ from schemas.workflow_event import WorkflowEvent
 from tests.broker import Broker, until
 from tests.bus.test_tasklog import HELLO, claimed, completed
 from tests.bus.workflows import TENANT, advanced, command, created, ended
-from tests.cluster import SIZE, Cluster, Member, running
+from tests.cluster import SIZE, Cluster, Member, patiently, running
 
 LONG_S = 120.0
 WORKFLOWS_AT_ONCE = 8
@@ -116,7 +116,7 @@ async def test_no_event_that_was_acknowledged_is_lost_with_a_server(cluster: Clu
     await writers.finish()
     # Then each workflow has exactly the events that were acknowledged, each at its place, and no other
     for workflow_id, events in writers.acknowledged.items():
-        assert await flows.read(TENANT, workflow_id) == events
+        assert await patiently(partial(flows.read, TENANT, workflow_id)) == events
         assert [entry.event.seq for entry in events] == list(range(1, len(events) + 1))
     # And whoever followed has seen all of them
     async with asyncio.timeout(LONG_S):
@@ -219,7 +219,7 @@ async def test_tasks_go_on_although_the_leader_of_their_stream_dies(cluster: Clu
     # Then every task that was accepted has ended
     await until(lambda: done >= set(accepted), LONG_S)
     for task_id in accepted:
-        assert (await tasks.task(TENANT, task_id)).status == "completed"
+        assert (await patiently(partial(tasks.task, TENANT, task_id))).status == "completed"
     await puller.stop(grace_s=1)
     running.cancel()
     await bus.js.delete_consumer(TASKS, consumer.name)
@@ -265,7 +265,8 @@ EVERY_STREAM = [config.name or "" for config in streams.stream_configs()] + [f"O
 
 
 async def copies(bus: Bus) -> set[int | None]:
-    return {(await bus.js.stream_info(name)).config.num_replicas for name in EVERY_STREAM}
+    found = [await patiently(partial(bus.js.stream_info, name)) for name in EVERY_STREAM]
+    return {info.config.num_replicas for info in found}
 
 
 async def test_a_store_is_there_although_a_server_is_down_when_it_is_first_needed(cluster: Cluster, bus: Bus) -> None:
@@ -274,12 +275,8 @@ async def test_a_store_is_there_although_a_server_is_down_when_it_is_first_neede
     await asyncio.to_thread(first.kill)
     try:
         flows = WorkflowLog(bus)
-        async with asyncio.timeout(LONG_S):
-            while True:
-                with contextlib.suppress(BusUnavailable):  # as long as there is no leader
-                    name = await flows.store(b"for a year", now() + timedelta(days=365))
-                    break
-        assert await bus.blobs.get(name) == b"for a year"
+        name = await patiently(lambda: flows.store(b"for a year", now() + timedelta(days=365)))
+        assert await patiently(lambda: bus.blobs.get(name)) == b"for a year"
     finally:
         await asyncio.to_thread(first.start)
 
@@ -294,8 +291,8 @@ async def test_copies_become_fewer_and_more_again_and_nothing_is_lost(cluster: C
         await streams.ensure(bus.client, patience_s=LONG_S, budget=1024**3, replicas=replicas)
         # Then there are, and both are there
         assert await copies(bus) == {replicas}
-        assert [entry.event for entry in await flows.read(TENANT, "copied")] == [first]
-        assert await tasks.task(TENANT, task.task_id) == task
+        assert [entry.event for entry in await patiently(lambda: flows.read(TENANT, "copied"))] == [first]
+        assert await patiently(lambda: tasks.task(TENANT, task.task_id)) == task
 
 
 async def test_more_copies_than_servers_are_waited_for(cluster: Cluster, bus: Bus) -> None:
