@@ -16,14 +16,15 @@ from actors.workflow.view import view_of
 from actors.workflow.workers import Function
 from bus.client import Bus
 from bus.workflowlog import WorkflowLog
-from schemas.errors import NotFound
+from schemas.errors import BusUnavailable, NotFound
 from schemas.message import now
 from schemas.workflow import Workflow, WorkflowDefinition
 from schemas.workflow_event import Created, WorkflowCommand, WorkflowEvent
 from tests.broker import Broker
+from tests.cluster import Cluster
 
 TENANT = "default"
-LONG_S = 30.0
+LONG_S = 60.0
 
 
 @dataclass
@@ -52,7 +53,7 @@ def _is_of(task: asyncio.Task[Any], engine: Engine) -> bool:
 class Engines:
     """Starts engines and workflows, and says how these stand."""
 
-    def __init__(self, broker: Broker, bus: Bus) -> None:
+    def __init__(self, broker: Broker | Cluster, bus: Bus) -> None:
         self._broker, self.bus = broker, bus
         self.log = WorkflowLog(bus)
         self.running: list[Running] = []
@@ -66,6 +67,13 @@ class Engines:
         running = Running(engine, bus, asyncio.create_task(engine.run()))
         self.running.append(running)
         return running
+
+    async def close(self) -> None:
+        for running in self.running:
+            with contextlib.suppress(Exception):
+                await running.engine.stop(0.5)
+            running.work.cancel()
+            await running.bus.close(grace_s=0.2)
 
     async def create(self, definition: dict[str, Any], inputs: dict[str, Any] | None = None) -> str:
         workflow_id = secrets.token_hex(8)
@@ -94,12 +102,15 @@ class Engines:
         return workflow_id
 
     async def until(self, workflow_id: str, *events: str) -> WorkflowEvent:
-        """The first event of such a kind; of any end where none is named."""
+        """The first event of such a kind; of any end where none is named. A broker that is away is waited for."""
         async with asyncio.timeout(LONG_S):
-            async for event in self.log.follow(TENANT, workflow_id):
-                if event.event in (events or ("completed", "failed", "cancelled")):
-                    return event
-        raise AssertionError(f"{workflow_id} ended without {events}")
+            while True:
+                with contextlib.suppress(BusUnavailable):
+                    async for event in self.log.follow(TENANT, workflow_id):
+                        if event.event in (events or ("completed", "failed", "cancelled")):
+                            return event
+                    raise AssertionError(f"{workflow_id} ended without {events}")
+                await asyncio.sleep(0.1)
 
     async def waits(self, workflow_id: str) -> None:
         """Return once it is there, and its events say that it waits."""
@@ -128,8 +139,4 @@ class Engines:
 async def engines(broker: Broker, bus: Bus) -> AsyncIterator[Engines]:
     engines = Engines(broker, bus)
     yield engines
-    for running in engines.running:
-        with contextlib.suppress(Exception):
-            await running.engine.stop(0.5)
-        running.work.cancel()
-        await running.bus.close(grace_s=0.2)
+    await engines.close()
