@@ -6,8 +6,9 @@ import pytest
 import structlog
 
 from tests.broker import broker, bus, tasks
+from tests.bus.outside import outside
 
-__all__ = ["broker", "bus", "tasks"]
+__all__ = ["broker", "bus", "outside", "tasks"]
 
 
 @pytest.fixture(autouse=True)

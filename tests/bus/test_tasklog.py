@@ -15,17 +15,18 @@ from nats.js import JetStreamContext
 from bus import streams, trace
 from bus.blobs import H_REF
 from bus.client import Bus
-from bus.codec import decode, decode_as, encode
+from bus.codec import decode_as
 from bus.eventlog import EVENT_LIMIT
 from bus.streams import CALLS, TASKS
-from bus.subjects import AgentAsk, ModelsComplete, Submit, TaskCommand, TaskEvents, TaskLogEntry, TaskTokens
+from bus.subjects import TaskEvents
 from bus.tasklog import OwnedTask, TaskLog, check, fingerprint, task_id_of
-from schemas.completion import NO_TASK, Delta
+from schemas.completion import NO_TASK
 from schemas.errors import BusUnavailable, Fenced, InvalidRequest, KeyReused, NotFound, StorageFull, TooLarge
 from schemas.event import TASK_EVENT, Claimed, Command, Completed, TaskEvent
 from schemas.projection import project
 from schemas.task import MAX_INPUT_BYTES, MAX_PROMPT_BYTES, Input, TaskRequest
 from tests.broker import Broker, until
+from tests.bus.outside import Outside
 
 TENANT = "default"
 HELLO = TaskRequest(prompt="Say hello.")
@@ -312,7 +313,7 @@ async def test_a_task_is_accepted_when_nobody_says_how_full_the_log_is(
 # -- large events --------------------------------------------------------------------------------------------------
 
 
-async def test_an_event_of_nearly_a_megabyte_reaches_outside_clients_whole(tasks: TaskLog, outside: "Outside") -> None:
+async def test_an_event_of_nearly_a_megabyte_reaches_outside_clients_whole(tasks: TaskLog, outside: Outside) -> None:
     task, _ = await tasks.accept(HELLO, TENANT)
     read = await outside.client.subscribe(TaskEvents.of_task(TENANT, task.task_id))
     await outside.client.flush()
@@ -322,7 +323,7 @@ async def test_an_event_of_nearly_a_megabyte_reaches_outside_clients_whole(tasks
     assert decode_as(heard.data, TASK_EVENT, "task event") == owned.events[-1]
 
 
-async def test_an_event_beyond_that_comes_as_a_reference_and_is_read_inside(tasks: TaskLog, outside: "Outside") -> None:
+async def test_an_event_beyond_that_comes_as_a_reference_and_is_read_inside(tasks: TaskLog, outside: Outside) -> None:
     task, _ = await tasks.accept(HELLO, TENANT)
     read = await outside.client.subscribe(TaskEvents.of_task(TENANT, task.task_id))
     await outside.client.flush()
@@ -554,191 +555,3 @@ async def test_a_command_waits_for_an_owner_still_to_come(tasks: TaskLog) -> Non
     await tasks.command(TENANT, "t", Command(reason="too dear"))
     assert await tasks.pending_command(TENANT, "t") == Command(reason="too dear")
     assert await tasks.pending_command(TENANT, "other") is None
-
-
-# -- the outside user ----------------------------------------------------------------------------------------------
-
-
-class Outside:
-    """A client with the outside user's credentials; `refused` holds what the server refused it."""
-
-    def __init__(self, client: NatsClient, refused: "asyncio.Queue[str]") -> None:
-        self.client, self.refused = client, refused
-
-    async def refusal(self) -> str:
-        return await asyncio.wait_for(self.refused.get(), LONG_S)
-
-
-@pytest.fixture
-async def outside(broker: Broker, bus: Bus) -> AsyncIterator[Outside]:
-    refused: asyncio.Queue[str] = asyncio.Queue()
-
-    async def on_error(error: Exception) -> None:
-        refused.put_nowait(str(error))
-
-    client = await nats.connect(broker.outside_url, error_cb=on_error)
-    yield Outside(client, refused)
-    await client.close()
-
-
-async def test_the_outside_user_submits_and_is_answered(bus: Bus, outside: Outside) -> None:
-    async def intake(msg: Msg) -> None:
-        await bus.client.publish(msg.reply, b"taken: " + msg.data)
-
-    await bus.client.subscribe(Submit.pattern(), cb=intake)
-    await bus.settle()
-    answer = await outside.client.request(str(Submit(TENANT)), b"work", timeout=LONG_S)
-    assert answer.data == b"taken: work"
-    assert (await bus.js.stream_info("SUBMIT")).state.messages == 1
-
-
-async def test_the_outside_user_commands_and_reads_its_tenant(bus: Bus, tasks: TaskLog, outside: Outside) -> None:
-    task, _ = await tasks.accept(HELLO, TENANT)
-    read = await outside.client.subscribe(TaskEvents.of_task(TENANT, task.task_id))
-    # Given what it missed, through a direct get (and with it the subscription is known to the server)
-    subject = f"$JS.API.DIRECT.GET.{TASKS}.{TaskEvents(TENANT, task.task_id, 'accepted')}"
-    missed = await outside.client.request(subject, b"", timeout=LONG_S)
-    assert decode_as(missed.data, TASK_EVENT, "task event").event == "accepted"
-    # When it commands, and the owner goes on
-    await outside.client.publish(str(TaskCommand(TENANT, task.task_id)), encode(Command(reason="enough")))
-    await outside.client.flush()
-    owned = await own(tasks, task.task_id)
-    await owned.append(completed(owned))
-    # Then the command is kept, and the event is heard
-    heard = await read.next_msg(timeout=LONG_S)
-    assert decode_as(heard.data, TASK_EVENT, "task event").event == "completed"
-    async with asyncio.timeout(LONG_S):
-        while (command := await tasks.pending_command(TENANT, task.task_id)) is None:
-            pass
-    assert command.reason == "enough"
-
-
-async def test_the_outside_user_reads_the_text_of_its_tenants_tasks_as_it_is_written(
-    bus: Bus, outside: Outside
-) -> None:
-    # Given one who listens to the text of all its tasks
-    read = await outside.client.subscribe(TaskTokens.pattern(tenant=TENANT))
-    await outside.client.flush()
-    # When pieces of another tenant's task and of one of its own are published
-    delta = Delta(step="direct", attempt=1, offset=0, text="A bag")
-    await bus.publish(TaskTokens("other", "t"), delta)
-    await bus.publish(TaskTokens(TENANT, "t"), delta)
-    # Then it hears its own only
-    heard = await read.next_msg(timeout=LONG_S)
-    assert (heard.subject, decode(heard.data, Delta)) == (str(TaskTokens(TENANT, "t")), delta)
-
-
-FORBIDDEN_TO_PUBLISH = [
-    str(TaskLogEntry(TENANT, "t", "completed")),
-    str(TaskEvents(TENANT, "t", "completed")),
-    str(ModelsComplete("coordinator")),
-    str(AgentAsk("writing")),
-    "devskyy.v1.aborts.t",
-    "devskyy.v1.alerts.4",
-    str(TaskTokens(TENANT, "t")),
-    "devskyy.v1.calls.default.t.s.d",
-    str(Submit("other")),
-    str(TaskCommand("other", "t")),
-    "_INBOX_platform.guess",
-    "$SRV.PING",
-    "$JS.API.INFO",
-    "$JS.API.STREAM.NAMES",
-    "$JS.API.STREAM.INFO.TASKS",
-    "$JS.API.STREAM.PURGE.TASKS",
-    "$JS.API.STREAM.DELETE.TASKS",
-    "$JS.API.STREAM.MSG.GET.TASKS",
-    "$JS.API.STREAM.CREATE.MINE",
-    "$JS.API.CONSUMER.CREATE.TASKS",
-    "$JS.API.CONSUMER.MSG.NEXT.TASKS.coordinators",
-    "$JS.API.DIRECT.GET.TASKS",
-    "$JS.API.DIRECT.GET.CALLS.devskyy.v1.calls.default.t.s.d",
-    "$JS.API.DIRECT.GET.TASKS.devskyy.v1.tasks.other.t.accepted",
-    "$JS.ACK.TASKS.coordinators.1.1.1.1.1",
-    "$SYS.REQ.SERVER.PING",
-]
-
-
-async def test_the_outside_user_publishes_nothing_else(bus: Bus, outside: Outside) -> None:
-    seen: list[str] = []
-
-    async def watch(msg: Msg) -> None:
-        seen.append(msg.subject)
-
-    await bus.client.subscribe("devskyy.v1.>", cb=watch)
-    await bus.settle()
-    for subject in FORBIDDEN_TO_PUBLISH:
-        await outside.client.publish(subject, b"x", reply="_INBOX.mine")
-        assert f'permissions violation for publish to "{subject.lower()}"' in (await outside.refusal()).lower()
-    # A permitted one, last of all, is the only one that arrives.
-    await outside.client.publish(str(Submit(TENANT)), b"x")
-    await until(lambda: bool(seen))
-    assert seen == [str(Submit(TENANT))]
-
-
-@pytest.mark.parametrize(
-    "subject",
-    [
-        ">",
-        "devskyy.v1.>",
-        "devskyy.v1.tasks.>",
-        "devskyy.v1.tasks.*.t.>",
-        "devskyy.v1.tasks.other.>",
-        "devskyy.v1.tokens.>",
-        "devskyy.v1.tokens.other.*",
-        "devskyy.v1.log.default.>",
-        "devskyy.v1.commands.default.>",
-        "devskyy.v1.submit.default",
-        "devskyy.v1.agents.>",
-        "devskyy.v1.models.>",
-        "devskyy.v1.calls.>",
-        "devskyy.v1.alerts.>",
-        "_INBOX_platform.>",
-        "$JS.>",
-        "$SRV.>",
-        "$SYS.>",
-    ],
-)
-async def test_the_outside_user_subscribes_to_nothing_else(outside: Outside, subject: str) -> None:
-    await outside.client.subscribe(subject)
-    assert f'permissions violation for subscription to "{subject.lower()}"' in (await outside.refusal()).lower()
-
-
-async def test_an_answer_cannot_be_steered_where_the_outside_user_may_not_publish(
-    bus: Bus, tasks: TaskLog, outside: Outside
-) -> None:
-    """JetStream answers with its own permissions; in one account the reply subject would be the asker's to choose."""
-    task, _ = await tasks.accept(HELLO, TENANT)
-    seen: list[str] = []
-
-    async def watch(msg: Msg) -> None:
-        seen.append(msg.subject)
-
-    await bus.client.subscribe("devskyy.v1.>", cb=watch)
-    await bus.settle()
-    targets = ["devskyy.v1.aborts.victim", str(TaskLogEntry("other", "t", "completed")), str(AgentAsk("writing"))]
-    for target in targets:
-        await outside.client.publish(str(TaskCommand(TENANT, "t")), b"x", reply=target)
-        await outside.client.publish(
-            f"$JS.API.DIRECT.GET.{TASKS}.{TaskEvents(TENANT, task.task_id, 'accepted')}", b"", reply=target
-        )
-    # Answers to what was asked after them come after theirs.
-    await outside.client.request(
-        f"$JS.API.DIRECT.GET.{TASKS}.{TaskEvents(TENANT, task.task_id, 'accepted')}", b"", timeout=LONG_S
-    )
-    await outside.client.publish(str(TaskCommand(TENANT, "last")), b"x")
-    await until(lambda: str(TaskCommand(TENANT, "last")) in seen)
-    await bus.settle()
-    assert set(seen) == {str(TaskCommand(TENANT, "t")), str(TaskCommand(TENANT, "last"))}
-    with pytest.raises(NotFound):
-        await tasks.read("other", "t")
-
-
-async def test_a_guessed_password_does_not_connect(broker: Broker) -> None:
-    url = broker.outside_url.replace(broker.credentials.outside, broker.credentials.platform)
-
-    async def quiet(error: Exception) -> None: ...
-
-    client = NatsClient()
-    with pytest.raises(nats.errors.Error, match="Authorization Violation"):
-        await client.connect(url, allow_reconnect=False, error_cb=quiet)
-    await client.close()
