@@ -42,6 +42,28 @@ def test_what_is_set_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert settings.database_url == "postgresql://u:p@h/d"
 
 
+def test_copies_of_streams_are_one_three_or_five_in_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.from_environment().stream_replicas == 1
+    monkeypatch.setenv("DEVSKYY_NATS_URL", "nats://a:b@c,nats://a:b@d,nats://a:b@e")
+    for copies in (1, 3, 5):
+        monkeypatch.setenv("DEVSKYY_STREAM_REPLICAS", str(copies))
+        assert Settings.from_environment().stream_replicas == copies
+
+
+@pytest.mark.parametrize("copies", ["0", "2", "4", "7", "three"])
+def test_another_number_of_copies_is_refused(monkeypatch: pytest.MonkeyPatch, copies: str) -> None:
+    monkeypatch.setenv("DEVSKYY_NATS_URL", "nats://c")
+    monkeypatch.setenv("DEVSKYY_STREAM_REPLICAS", copies)
+    with pytest.raises(ConfigError, match="DEVSKYY_STREAM_REPLICAS"):
+        Settings.from_environment()
+
+
+def test_the_embedded_broker_keeps_one_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVSKYY_STREAM_REPLICAS", "3")
+    with pytest.raises(ConfigError, match=r"DEVSKYY_STREAM_REPLICAS.*more than 1 needs a NATS cluster of your own"):
+        Settings.from_environment()
+
+
 @pytest.mark.parametrize("name", ["DEVSKYY_NATS_URL", "DEVSKYY_RAY_ADDRESS", "DEVSKYY_CONFIG", "DATABASE_URL"])
 def test_empty_is_unset(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "")
