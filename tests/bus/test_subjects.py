@@ -20,6 +20,12 @@ from bus.subjects import (
     TaskCommand,
     TaskEvents,
     TaskLogEntry,
+    WorkflowDue,
+    WorkflowEvents,
+    WorkflowLogEntry,
+    WorkflowSnapshot,
+    WorkflowTimer,
+    WorkflowWake,
     token,
 )
 
@@ -46,6 +52,12 @@ TOKENS = st.from_regex(r"[A-Za-z0-9_-]{1,128}", fullmatch=True)
         (Abort("t1"), "devskyy.v1.aborts.t1"),
         (AlertSubject("2"), "devskyy.v1.alerts.2"),
         (DeadLetterSubject("intake"), "devskyy.v1.dead.intake"),
+        (WorkflowEvents("acme", "w1", "created"), "devskyy.v1.workflows.acme.w1.created"),
+        (WorkflowLogEntry("acme", "w1", "created"), "devskyy.v1.flow.acme.w1.created"),
+        (WorkflowSnapshot("acme", "w1"), "devskyy.v1.snapshots.acme.w1"),
+        (WorkflowWake("acme", "w1"), "devskyy.v1.wakes.acme.w1"),
+        (WorkflowTimer("acme", "w1"), "devskyy.v1.timers.acme.w1"),
+        (WorkflowDue("acme", "w1"), "devskyy.v1.due.acme.w1"),
     ],
 )
 def test_spelling(subject: object, spelling: str) -> None:
@@ -104,6 +116,9 @@ def test_patterns() -> None:
     assert TaskEvents.pattern(event="accepted") == "devskyy.v1.tasks.*.*.accepted"
     assert TaskCommand.pattern(tenant="acme") == "devskyy.v1.commands.acme.*"
     assert TaskEvents.of_task("acme", "t1") == "devskyy.v1.tasks.acme.t1.>"
+    assert TaskEvents.of_tenant("acme") == "devskyy.v1.tasks.acme.>"
+    assert WorkflowEvents.of_workflow("acme", "w1") == "devskyy.v1.workflows.acme.w1.>"
+    assert WorkflowEvents.of_tenant("acme") == "devskyy.v1.workflows.acme.>"
     assert CallJournal.of_task("acme", "t1") == "devskyy.v1.calls.acme.t1.>"
     with pytest.raises(ValueError, match="no subject token"):
         TaskCommand.pattern(tenant="*")

@@ -1,5 +1,6 @@
 """The URL of a broker: one server or several, with credentials that no log may show."""
 
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -7,6 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus import urls
+from bus.client import Bus
+from bus.server import Credentials
+from tests.broker import Broker
 
 HOSTS = st.from_regex(r"[a-z][a-z0-9-]{0,20}(\.[a-z]{2,5})?", fullmatch=True)
 SECRETS = st.text(min_size=1, max_size=30).filter(lambda text: text.isprintable())
@@ -50,3 +54,19 @@ def test_whatever_credentials_hold_they_come_through_whole_and_are_not_shown(
     assert urls.hosts(url) == hosts
     assert urls.login(url) == {"user": user, "password": password}
     assert urls.shown(url) == ",".join(f"nats://{host}:4222" for host in hosts)
+
+
+async def test_a_password_with_anything_in_it_connects(tmp_path: Path) -> None:
+    # Given a server whose password has what a URL or a list of them would end at
+    broker = Broker(tmp_path)
+    broker.credentials = Credentials(platform="a,b@c:d/e%41 f", outside="x")
+    broker.start()
+    # When it stands in the URL, spelled as URLs spell it
+    bus = Bus(f"nats://platform:{quote('a,b@c:d/e%41 f', safe='')}@127.0.0.1:{broker.port}", "test")
+    try:
+        await bus.connect(patience_s=10)
+        # Then it is let in
+        assert bus.healthy
+    finally:
+        await bus.close(grace_s=0)
+        broker.kill()

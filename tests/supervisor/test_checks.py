@@ -123,7 +123,13 @@ def test_a_bad_overlay_is_refused_before_anything_else(fresh: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("cluster", ["10.0.0.5:6379", "ray://head.example:10001", "head.example:6379"])
-@pytest.mark.parametrize("broker", [None, "nats://127.0.0.1:4222", "nats://a:b@localhost:4222", "nats://[::1]:4222"])
+@pytest.mark.parametrize(
+    "broker",
+    [
+        *(None, "nats://127.0.0.1:4222", "nats://a:b@localhost:4222", "nats://[::1]:4222"),
+        "nats://a:b@broker.example:4222,nats://a:b@127.0.0.1:4222",
+    ],
+)
 def test_a_cluster_that_cannot_reach_the_broker_is_refused(fresh: Path, cluster: str, broker: str | None) -> None:
     # Given a Ray cluster of other machines, and a broker on this one's loopback
     # When they are checked
