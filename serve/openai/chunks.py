@@ -23,7 +23,7 @@ async def chunks(live: Live, chat: ChatRequest, accepted: Task) -> AsyncGenerato
     """What is sent while a task is followed."""
     written = _Chunks(chat, accepted)
     try:
-        yield written.chunk({"role": "assistant", "content": ""})
+        yield written.chunk({"role": "assistant", "content": None})
         while True:
             match await live.next(sse.HEARTBEAT_S):
                 case None:
