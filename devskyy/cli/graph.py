@@ -98,7 +98,8 @@ def fitted(
     told = list(waits(view, MOST_WAITS))
     taken = 1 + ceil((cell_len(totals.plain) + 2) / width) + sum(ceil(cell_len(each.plain) / width) for each in told)
     room = max(1, lines - taken)
-    for detail in DETAILS:
+    # Of a thousand tasks each try takes 20 ms, and there are several a second.
+    for detail in DETAILS if len(view.tasks) <= room else DETAILS[-1:]:
         rows = _rows(view, clock, detail)
         if len(rows) <= room:
             break

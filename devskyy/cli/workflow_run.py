@@ -146,16 +146,12 @@ def _schemas(request: "WorkflowRequest") -> dict[str, Any]:
 
 def handed_in(source: str, request: "WorkflowRequest", as_json: bool) -> None:
     """Hand a workflow in and print its id."""
-    from devskyy.cli import render
     from devskyy.cli.workflow_files import located
     from devskyy.client import Client
 
     with located(source, as_json), Client() as client:
         accepted = client.create_workflow(request, start=request.start)
     tell(accepted, as_json, started=request.start)
-    if not as_json:
-        verb = "watch" if request.start else "start"
-        render.err().print(f"next: devskyy workflows {verb} {accepted.workflow_id}")
 
 
 def tell(accepted: "WorkflowAccepted", as_json: bool, *, started: bool) -> None:
@@ -166,8 +162,8 @@ def tell(accepted: "WorkflowAccepted", as_json: bool, *, started: bool) -> None:
         render.document(accepted)
         return
     render.say(accepted.workflow_id)
-    if not started:
-        render.err().print(f"{accepted.name} is created, and not started")
+    how = "runs; next: devskyy workflows watch" if started else "is created; next: devskyy workflows start"
+    render.err().print(f"{accepted.name} {how} {accepted.workflow_id}", soft_wrap=True)
 
 
 async def _carry_out(client: "AsyncClient", request: "WorkflowRequest") -> "Workflow":
