@@ -40,7 +40,7 @@ def answer(state: State, command: WorkflowCommand, at: datetime, draft: Draft, o
             event = draft(Started, owner=owner, deadline_at=until, **sent)
         case "signal" if going_on and command.name is not None and usable(state, command.name, command.payload):
             event = draft(Signalled, name=command.name, payload=command.payload, **sent)
-        case "pause" if going_on and started and not state.paused:
+        case "pause" if going_on and not state.paused:  # one that is to start waits then, as one that runs
             event = draft(Paused, **sent)
         case "resume" if going_on and state.paused:
             event = draft(Resumed, **sent)

@@ -31,8 +31,8 @@ def refused(state: State, command: WorkflowCommand) -> str | None:
             return stands if not started else f"it was started already; {stands}"
         case "signal" if over:
             return f"{stands}; nothing waits for signals any more"
-        case "pause" if over or not started or state.paused:
-            return f"{stands}{'' if state.paused else '; only one that is running or waiting can be paused'}"
+        case "pause" if over or state.paused:
+            return f"{stands}{'' if state.paused else '; there is nothing left to pause'}"
         case "resume" if over or not state.paused:
             return f"{stands}; only one that is paused can be resumed"
         case "cancel" if over:

@@ -59,7 +59,9 @@ class Workers:
             return await self._agent(state, work, definition, known, definition.timeout_s)
         inputs = resolve(definition.inputs, known)
         if definition.function is not None:
-            return await self._function(state, work, definition.function, inputs, definition.timeout_s)
+            return await self._function(
+                state, work, definition.function, inputs, definition.timeout_s or DEFAULT_TIMEOUT_S
+            )
         return await self._actor(state, work, definition, inputs, known)
 
     async def stop(self, state: State, work: Assignment) -> None:
@@ -180,20 +182,20 @@ class Workers:
     # -- functions ---------------------------------------------------------------------------------------------
 
     async def _function(
-        self, state: State, work: Assignment, name: str, inputs: dict[str, Any], limit_s: float | None
+        self, state: State, work: Assignment, name: str, inputs: dict[str, Any], limit_s: float
     ) -> Outcome:
         function = self._functions.get(name)
         if function is None:
             detail = f"this engine knows no function {name!r}; it knows {', '.join(sorted(self._functions)) or 'none'}"
             return Outcome(work, problem=problem("no_function", "Nobody does this", detail, status=422))
         try:
-            async with asyncio.timeout(limit_s) if limit_s else contextlib.nullcontext():
+            async with asyncio.timeout(limit_s):
                 if _is_async(function):
                     output = await function(inputs)
                 else:
                     output = await asyncio.to_thread(function, inputs)
         except TimeoutError:
-            return Outcome(work, problem=retryable(DeadlineExceeded(f"function {name}", limit_s or 0)), unsure=True)
+            return Outcome(work, problem=retryable(DeadlineExceeded(f"function {name}", limit_s)), unsure=True)
         except DevSkyyError as error:
             return Outcome(work, problem=Problem.of(error), served_by="function")
         except Exception as error:

@@ -296,6 +296,15 @@ def test_a_paused_workflow_begins_nothing_until_it_is_resumed() -> None:
     assert drive.run().ended == "completed"
 
 
+def test_one_that_is_paused_before_it_is_started_begins_when_it_is_resumed() -> None:
+    drive = Drive(created(CHAIN))
+    drive.send("pause")
+    drive.send("start")
+    assert (drive.open, drive.state.status) == ([], "waiting")
+    drive.send("resume")
+    assert drive.run().ended == "completed"
+
+
 def test_a_cancelled_workflow_is_undone() -> None:
     drive = Drive(created(CHAIN))
     drive.send("start")
