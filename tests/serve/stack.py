@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 import yaml
@@ -58,9 +58,14 @@ class Stack:
 
 
 @asynccontextmanager
-async def on_a_port(app: FastAPI) -> AsyncIterator[str]:
-    """The application as a real server; its address."""
-    server = _Server(uvicorn.Config(app, host="127.0.0.1", port=0, ws="none", log_config=None, access_log=False))
+async def on_a_port(app: FastAPI, lifespan: Literal["on", "off"] = "on") -> AsyncIterator[str]:
+    """The application as a real server; its address.
+
+    Args:
+        lifespan: `off` where it has been started already.
+    """
+    how: dict[str, Any] = {"lifespan": lifespan, "ws": "none", "log_config": None, "access_log": False}
+    server = _Server(uvicorn.Config(app, host="127.0.0.1", port=0, **how))
     serving = asyncio.create_task(server.serve())
     async with asyncio.timeout(START_S):
         while not server.started:
