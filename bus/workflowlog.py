@@ -175,9 +175,9 @@ class WorkflowLog:
         return not said.get("duplicate", False)
 
     async def wake_at(self, tenant: str, workflow_id: str, at: datetime, command: WorkflowCommand) -> None:
-        """Wake a workflow at a moment, or within a second where that has passed. Its earlier timer is forgotten.
+        """Wake a workflow at a moment, or at once where that has passed. Its earlier timer is forgotten.
 
-        It takes a `timekeeper`.
+        It takes a `timekeeper`. The server looks every quarter of a second, so it may come that much late.
 
         Raises:
             BusUnavailable, StorageFull: it was not recorded.

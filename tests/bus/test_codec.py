@@ -21,11 +21,12 @@ import schemas.agent
 import schemas.completion
 import schemas.event
 from bus.codec import MAX_REASON, decode, decode_as, encode, unpack
+from schemas.completion import ToolCall
 from schemas.errors import DecodeError
 from schemas.event import TASK_EVENT, Accepted, Alert, DeadLetter
 from schemas.message import Message
 from schemas.receipt import Receipt
-from schemas.task import Input, Task, TaskRequest
+from schemas.task import Input, Task, TaskRequest, Turn
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
@@ -45,6 +46,19 @@ INPUTS = st.builds(
     text=TEXT,
     base64=st.none(),
 )
+
+CALLS = st.lists(st.builds(ToolCall, id=TEXT, name=TEXT, arguments=TEXT), max_size=2).map(tuple)
+TURNS = st.one_of(
+    st.builds(Turn, role=st.sampled_from(["system", "user"]), content=TEXT),
+    st.builds(Turn, role=st.just("assistant"), content=TEXT, tool_calls=CALLS),
+    st.builds(Turn, role=st.just("tool"), content=TEXT, tool_call_id=TEXT.filter(bool)),
+)
+TOOLS = st.lists(
+    st.fixed_dictionaries(
+        {"type": st.just("function"), "function": st.fixed_dictionaries({"name": TEXT.filter(bool)})}
+    ),
+    max_size=2,
+).map(tuple)
 
 
 def of_type(annotation: Any, limits: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:
@@ -87,8 +101,8 @@ def bound(limits: tuple[Any, ...], name: str, otherwise: Any) -> Any:
 
 @cache
 def of_model(model: type[BaseModel]) -> st.SearchStrategy[Any]:
-    if model is Input:
-        return INPUTS
+    if model in (Input, Turn):
+        return INPUTS if model is Input else TURNS
     fields = {
         name: of_type(field.annotation, tuple(field.metadata)) | (st.none() if field.default is None else st.nothing())
         for name, field in model.model_fields.items()
@@ -99,11 +113,20 @@ def of_model(model: type[BaseModel]) -> st.SearchStrategy[Any]:
         fields["agent"] = st.none() | st.from_regex(r"[A-Za-z0-9_-]{1,20}", fullmatch=True)
         fields["service"] = st.none()  # a task names an agent or a service, not both
         fields["replay"] = st.none() | st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
+        fields["tools"] = TOOLS
+        fields["tool_choice"] = st.sampled_from([None, "none", "auto", "required"])
+        fields["later"] = st.just(()) | st.lists(TURNS, max_size=2).map(tuple)
     return st.fixed_dictionaries(fields).map(lambda values: made(model, values)).filter(lambda made: made is not None)
 
 
 def made(model: type[BaseModel], values: dict[str, Any]) -> BaseModel | None:
     """A model of these values; None where they do not go together, each by itself allowed."""
+    if model is TaskRequest:
+        tools = values["tools"] or any(turn.of_tools for turn in values["history"])
+        if tools or values["later"] or values["sampling"] or values["agent"]:
+            values = {**values, "tier": None, "agents": None, "min_quality": None}
+        if not values["tools"]:
+            values = {**values, "tool_choice": None}
     try:
         return model(**values)
     except ValidationError:
