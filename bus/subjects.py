@@ -20,7 +20,9 @@ def token(text: str) -> str:
     return text
 
 
-class _Subject:
+class AnySubject:
+    """What all kinds of subjects have in common."""
+
     __slots__ = ()
     _parts: ClassVar[tuple[str, ...]]
 
@@ -59,9 +61,19 @@ class _Subject:
         tokens = [token(known[p[1:-1]]) if p[1:-1] in known else "*" if p[0] == "{" else p for p in cls._parts]
         return ".".join([ROOT, *tokens])
 
+    @classmethod
+    def template(cls) -> str:
+        """The subject with `{name}` for every token that varies, as documents spell it."""
+        return ".".join([ROOT, *cls._parts])
+
+    @classmethod
+    def varying(cls) -> tuple[str, ...]:
+        """The names of these tokens, in their order."""
+        return tuple(part[1:-1] for part in cls._parts if part[0] == "{")
+
 
 @dataclass(frozen=True, slots=True)
-class Submit(_Subject):
+class Submit(AnySubject):
     """Tasks from outside NATS clients."""
 
     tenant: str
@@ -69,7 +81,7 @@ class Submit(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class TaskEvents(_Subject):
+class TaskEvents(AnySubject):
     """One event of a task, as it is stored and as everybody reads it."""
 
     tenant: str
@@ -87,7 +99,7 @@ class TaskEvents(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class TaskLogEntry(_Subject):
+class TaskLogEntry(AnySubject):
     """Where an owner writes an event. The stream stores it under `TaskEvents` and publishes it there again.
 
     Written and read subjects differ because a core subscriber sees every publish, also one that the stream then
@@ -101,7 +113,7 @@ class TaskLogEntry(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class TaskTokens(_Subject):
+class TaskTokens(AnySubject):
     """The text of a task's calls as it is written, piece by piece; kept nowhere."""
 
     tenant: str
@@ -110,7 +122,7 @@ class TaskTokens(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class TaskCommand(_Subject):
+class TaskCommand(AnySubject):
     """Asks the owner of a task for something: cancel, signals."""
 
     tenant: str
@@ -119,7 +131,7 @@ class TaskCommand(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class AgentAsk(_Subject):
+class AgentAsk(AnySubject):
     """Ask an agent."""
 
     agent: str
@@ -127,14 +139,14 @@ class AgentAsk(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class FleetScale(_Subject):
+class FleetScale(AnySubject):
     """Ask the fleet for hosts of specialists; answered by the process that starts actors."""
 
     _parts: ClassVar[tuple[str, ...]] = ("fleet", "scale")
 
 
 @dataclass(frozen=True, slots=True)
-class ModelsComplete(_Subject):
+class ModelsComplete(AnySubject):
     """Ask the gateway for a completion, as `caller`."""
 
     caller: str
@@ -142,7 +154,7 @@ class ModelsComplete(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class ModelsEmbed(_Subject):
+class ModelsEmbed(AnySubject):
     """Ask for embeddings, as `caller`."""
 
     caller: str
@@ -150,7 +162,7 @@ class ModelsEmbed(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayAlive(_Subject):
+class GatewayAlive(AnySubject):
     """Whether the gateway that began a call still lives."""
 
     instance: str
@@ -158,7 +170,7 @@ class GatewayAlive(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayFigures(_Subject):
+class GatewayFigures(AnySubject):
     """How the services are doing, as the gateway of that actor's name sees them; said every second, kept nowhere."""
 
     gateway: str
@@ -166,7 +178,7 @@ class GatewayFigures(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class CallJournal(_Subject):
+class CallJournal(AnySubject):
     """The journal entry of one call of a model."""
 
     tenant: str
@@ -181,7 +193,7 @@ class CallJournal(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class CachedAnswer(_Subject):
+class CachedAnswer(AnySubject):
     """The last answer of a service to one question."""
 
     tenant: str
@@ -191,7 +203,7 @@ class CachedAnswer(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class PurseCounter(_Subject):
+class PurseCounter(AnySubject):
     """What one budget has come to: `scope` is day, service, key or tree, `unit` usd or tokens."""
 
     scope: str
@@ -203,7 +215,7 @@ class PurseCounter(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class OpenReservation(_Subject):
+class OpenReservation(AnySubject):
     """A reservation that a gateway has not settled yet."""
 
     instance: str
@@ -212,7 +224,7 @@ class OpenReservation(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class Abort(_Subject):
+class Abort(AnySubject):
     """Stop working: `work` is the id of a request, or of a task for everything under it."""
 
     work: str
@@ -220,13 +232,15 @@ class Abort(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class AlertSubject(_Subject):
+class AlertSubject(AnySubject):
+    """Something that a person should look at, by its level."""
+
     level: str
     _parts: ClassVar[tuple[str, ...]] = ("alerts", "{level}")
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetterSubject(_Subject):
+class DeadLetterSubject(AnySubject):
     """Messages that could not be used; `origin` names the stream or door they came through."""
 
     origin: str
@@ -234,7 +248,7 @@ class DeadLetterSubject(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddedModel(_Subject):
+class EmbeddedModel(AnySubject):
     """Ask a model that runs inside the platform; `verb` is `complete` or `embed`. Only the gateway asks."""
 
     model: str
@@ -243,7 +257,7 @@ class EmbeddedModel(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkflowEvents(_Subject):
+class WorkflowEvents(AnySubject):
     """One event of a workflow, as it is stored and as everybody reads it."""
 
     tenant: str
@@ -261,7 +275,7 @@ class WorkflowEvents(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkflowLogEntry(_Subject):
+class WorkflowLogEntry(AnySubject):
     """Where an owner writes an event: see `TaskLogEntry`."""
 
     tenant: str
@@ -271,7 +285,7 @@ class WorkflowLogEntry(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkflowSnapshot(_Subject):
+class WorkflowSnapshot(AnySubject):
     """How a workflow stood after one of its events, so that its owner need not read all of them."""
 
     tenant: str
@@ -280,7 +294,7 @@ class WorkflowSnapshot(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkflowWake(_Subject):
+class WorkflowWake(AnySubject):
     """Asks whoever owns a workflow, or else any engine, to go on with it."""
 
     tenant: str
@@ -289,7 +303,7 @@ class WorkflowWake(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkflowTimer(_Subject):
+class WorkflowTimer(AnySubject):
     """Becomes a wake at its time. A workflow has one, the next."""
 
     tenant: str
@@ -298,7 +312,7 @@ class WorkflowTimer(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class WorkflowDue(_Subject):
+class WorkflowDue(AnySubject):
     """Where a timer goes off. A timekeeper makes a wake of it."""
 
     tenant: str
@@ -307,7 +321,7 @@ class WorkflowDue(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class EngineTell(_Subject):
+class EngineTell(AnySubject):
     """Hand a wake to the engine that owns the workflow."""
 
     engine: str
@@ -315,7 +329,7 @@ class EngineTell(_Subject):
 
 
 @dataclass(frozen=True, slots=True)
-class ActorJob(_Subject):
+class ActorJob(AnySubject):
     """Ask an actor for a task of a workflow."""
 
     actor: str

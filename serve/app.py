@@ -19,6 +19,7 @@ from bus.workflowlog import WorkflowLog
 from schemas.recording import MAX_RECORDING_BYTES
 from schemas.settings import Settings, is_loopback
 from serve import (
+    asyncapi,
     auth,
     budgets,
     costs,
@@ -91,6 +92,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
     app.include_router(keys.router)
     app.include_router(health.router)
     app.include_router(services.router)
+    app.include_router(asyncapi.router)
     app.add_middleware(Shortcut)  # the innermost: what stands before the doors stands before it too
     app.add_middleware(BodyLimit, larger={"/api/v1/recordings": MAX_RECORDING_BYTES})
     app.add_middleware(auth.Gate)

@@ -10,8 +10,18 @@ from schemas.task import TaskRequest
 from schemas.workflow import WorkflowRequest
 
 
-class _Task(TaskRequest):
+class TaskSubmission(TaskRequest):
+    """A task, as a NATS client submits it."""
+
     task_id: str | None = None
+    """Its id, of letters, digits, `_` and `-`; sent again, it finds the first."""
+
+
+class WorkflowSubmission(WorkflowRequest):
+    """A workflow, as a NATS client submits it. `submission_of` reads it in two parts, as all doors read workflows."""
+
+    workflow_id: str | None = None
+    """Its id, as a task's."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ def submission_of(data: bytes) -> Submission:
     """
     said = unpack(data, "submission")
     if said.keys().isdisjoint(("template", "definition")):
-        task = decode(data, _Task)
+        task = decode(data, TaskSubmission)
         return Submission(TaskRequest.model_validate(task.model_dump(exclude={"task_id"})), task.task_id)
     name: Any = said.pop("workflow_id", None)
     if not isinstance(name, str | None):

@@ -48,6 +48,7 @@ app.command("nats-url")(platform.nats_url)
 app.command("classify")(classify.classify)
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
+app.command("asyncapi")(platform.asyncapi)
 app.command("version")(platform.version)
 
 

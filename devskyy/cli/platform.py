@@ -125,6 +125,13 @@ def nats_url(as_json: AsJson = False) -> None:
     )
 
 
+def asyncapi() -> None:
+    """What can be said to a platform over NATS, as an AsyncAPI document. None needs to run."""
+    from serve.asyncapi import written
+
+    print(written(), end="")
+
+
 def version(as_json: AsJson = False) -> None:
     """The version of this program."""
     import devskyy

@@ -31,6 +31,7 @@ NEEDS: dict[tuple[str, str], KeyScope | None] = {
     ("GET", "/health/ready"): None,
     ("GET", "/metrics"): "read",
     ("GET", "/openapi.json"): "read",
+    ("GET", "/asyncapi.yaml"): "read",
     ("GET", "/docs"): "read",
     ("GET", "/docs/oauth2-redirect"): "read",
     ("GET", "/redoc"): "read",
