@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.catalogue import Catalogue
-from schemas.completion import ToolCall
+from schemas.completion import Sampling, ToolCall
 from schemas.errors import InvalidRequest
 from schemas.task import Input, TaskRequest, Turn
 from serve.openai.chat_wire import ChatRequest, ChatToolCall, ChatTurn
@@ -52,7 +52,7 @@ def task_of(chat: ChatRequest, catalogue: Catalogue) -> TaskRequest:
         **parts,
         **target_of(chat.model, catalogue),
         **tools_of(chat.tools, chat.tool_choice, chat.parallel_tool_calls),
-        "sampling": sampling_of({name: getattr(chat, name) for name in _SAMPLING}),
+        "sampling": _sampling(chat),
         "temperature": chat.temperature,
         "max_tokens": _max_tokens(chat),
         "json_schema": None if chat.response_format is None else _schema(chat.response_format),
@@ -67,7 +67,15 @@ def task_of(chat: ChatRequest, catalogue: Catalogue) -> TaskRequest:
     return request_of(fields, {**names, "later": "messages"})
 
 
-_SAMPLING = ("top_p", "frequency_penalty", "presence_penalty", "seed", "stop")
+def _sampling(chat: ChatRequest) -> Sampling | None:
+    said = {
+        "top_p": chat.top_p,
+        "frequency_penalty": chat.frequency_penalty,
+        "presence_penalty": chat.presence_penalty,
+        "seed": chat.seed,
+        "stop": chat.stop,
+    }
+    return sampling_of(said)
 
 
 def _max_tokens(chat: ChatRequest) -> int | None:

@@ -24,7 +24,7 @@ def sampling_of(said: Mapping[str, Any]) -> Sampling | None:
     """
     if isinstance(said.get("stop"), str):
         said = {**said, "stop": (said["stop"],) if said["stop"] else ()}
-    chosen = {name: said[name] for name, usual in NEUTRAL.items() if said.get(name) not in (None, usual)}
+    chosen = {name: value for name, value in said.items() if value is not None and value != NEUTRAL[name]}
     try:
         return Sampling(**chosen) if chosen else None
     except ValidationError as error:
@@ -74,7 +74,8 @@ def request_of(fields: Mapping[str, Any], places: Mapping[str, str]) -> TaskRequ
         InvalidRequest: a field breaks a rule; it has the caller's name.
     """
     try:
-        return TaskRequest(**fields)
+        # What is left out costs nothing to check.
+        return TaskRequest(**{name: value for name, value in fields.items() if value not in (None, (), {})})
     except ValidationError as error:
         first = field_errors(error)[0]
         field = first.field

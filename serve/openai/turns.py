@@ -52,7 +52,7 @@ def turn_at(place: str, **fields: Any) -> Turn:
         InvalidRequest: these fields make no turn; it names the place.
     """
     try:
-        return Turn(**fields)
+        return Turn(**{name: value for name, value in fields.items() if value or name == "content"})
     except ValidationError as error:
         first = field_errors(error)[0]
         raise InvalidRequest(f"{place}.{first.field}" if first.field else place, first.message) from None

@@ -6,10 +6,12 @@ import httpx
 import openai
 import pytest
 
-from tests.live import LivePlatform
+from tests.live import LivePlatform, until
 from tests.simulators.openai import Behaviour, OpenAISimulator
 
 pytestmark = pytest.mark.platform
+
+HELLO: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 
 
 @pytest.fixture
@@ -86,16 +88,64 @@ def test_a_json_schema_reaches_the_provider(client: openai.OpenAI, sim: OpenAISi
 
 
 def test_errors_are_the_sdks_own(client: openai.OpenAI, sim: OpenAISimulator) -> None:
-    hello: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
     with pytest.raises(openai.NotFoundError, match="no model 'gpt-nothing'"):
-        client.chat.completions.create(model="gpt-nothing", messages=hello)
+        client.chat.completions.create(model="gpt-nothing", messages=HELLO)
     with pytest.raises(openai.UnprocessableEntityError, match="temperature"):
-        client.chat.completions.create(model="devskyy-auto", messages=hello, temperature=9)
+        client.chat.completions.create(model="devskyy-auto", messages=HELLO, temperature=9)
     sim.behaviour = Behaviour(fault="500")
     with pytest.raises(openai.InternalServerError, match="simulated: HTTP 500"):
-        client.chat.completions.create(model="devskyy-auto", messages=hello)
+        client.chat.completions.create(model="devskyy-auto", messages=HELLO)
 
 
 def test_the_models_are_listed(client: openai.OpenAI) -> None:
     names = {model.id for model in client.models.list()}
     assert {"devskyy-auto", "devskyy-simple", "agent/groq-lightning", "service/simulated", "service/local"} <= names
+
+
+def test_a_stream_comes_through_as_it_is_written(client: openai.OpenAI, sim: OpenAISimulator) -> None:
+    # Given a provider that writes twenty words a second
+    text = "Carry books over the shoulder, or bread by hand where the way is short."
+    sim.behaviour = Behaviour(answer=text, tokens_per_s=20)
+    # When its answer is streamed through Ray Serve and its proxy
+    heard, while_writing = "", 0
+    for chunk in client.chat.completions.create(model="devskyy-auto", messages=HELLO, stream=True):
+        if chunk.choices[0].delta.content:
+            heard += chunk.choices[0].delta.content
+            while_writing += sim.calls[-1].ended_at is None
+    # Then most of its words were there before it had ended
+    assert heard == text
+    assert while_writing > 3
+    assert chunk.model_extra is not None
+    assert chunk.model_extra["devskyy"]["receipt"]["cost_usd"] > 0
+
+
+def test_a_stream_that_is_left_goes_on_or_is_cancelled_as_its_caller_wants(
+    client: openai.OpenAI, sim: OpenAISimulator
+) -> None:
+    base = str(client.base_url).removesuffix("/v1/")
+    for leave, ends in (("false", "completed"), ("true", "cancelled")):
+        # Given a stream in the middle of a long text
+        sim.behaviour = Behaviour(answer="word " * 60, tokens_per_s=30)
+        stream = client.chat.completions.create(
+            model="service/simulated",
+            messages=HELLO,
+            stream=True,
+            extra_headers={"Devskyy-Cancel-On-Disconnect": leave},
+        )
+        next(chunk for chunk in stream if chunk.choices[0].delta.content)
+        task = f"{base}/api/v1/tasks/{stream.response.headers['devskyy-task']}"
+        # When its reader hangs up
+        stream.close()
+        # Then the task ends as was asked for
+        until(lambda task=task: httpx.get(task, timeout=10).json()["finished_at"], 30, "the end of the task")
+        assert httpx.get(task, timeout=10).json()["status"] == ends
+
+
+def test_a_response_goes_on_from_another(client: openai.OpenAI, sim: OpenAISimulator) -> None:
+    sim.behaviour = Behaviour(answer="A bag.")
+    first = client.responses.create(model="devskyy-auto", input="What is it?")
+    with client.responses.stream(model="devskyy-auto", input="Why?", previous_response_id=first.id) as stream:
+        assert stream.get_final_response().output_text == "A bag."
+    said = [message["content"] for message in sim.calls[-1].body["messages"]]
+    assert said[-3:] == ["What is it?", "A bag.", "Why?"]
+    assert client.responses.retrieve(first.id).output_text == "A bag."
