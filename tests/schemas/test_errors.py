@@ -23,6 +23,7 @@ from schemas.errors import (
 )
 from schemas.problem import Problem
 from schemas.task import Task
+from schemas.workflow import Workflow, WorkflowProgress
 
 PACKAGES = ("schemas", "bus", "storage", "actors", "serve", "devskyy")
 
@@ -70,6 +71,15 @@ SAMPLES: dict[Any, Any] = {
     bool | None: None,
     Problem: Problem(type="urn:devskyy:problem:too-large", title="Too large", status=413, detail="it is"),
     Task: Task(task_id="t", status="failed", prompt="p", created_at=datetime(2026, 1, 2, tzinfo=UTC)),
+    Workflow: Workflow(
+        workflow_id="w",
+        name="launch",
+        status="failed",
+        progress=WorkflowProgress(percentage=50, total=2),
+        tasks={},
+        created_at=datetime(2026, 1, 2, tzinfo=UTC),
+        seq=9,
+    ),
 }
 
 
@@ -109,7 +119,7 @@ ERRORS = sorted(
 def example(kind: type[DevSkyyError]) -> DevSkyyError:
     if kind.__init__ is DevSkyyError.__init__:
         return kind("some text")
-    hints = get_type_hints(kind.__init__)
+    hints = get_type_hints(kind.__init__, localns={"Workflow": Workflow})  # the SDK imports it where it is needed
     return kind(*(SAMPLES[hints[name]] for name in list(inspect.signature(kind).parameters)))
 
 
