@@ -60,6 +60,9 @@ class Receipt(Message):
     """One call of the premium service with the task's prompt and the final answer's length."""
     premium_service: str | None = None
     premium_unknown_reason: str | None = None
+    premium_prompt_tokens: int | None = None
+    premium_completion_tokens: int | None = None
+    """What that call would have taken, as `premium_cost_usd` reckons it; `null` where that is."""
     saved_usd: float | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -77,10 +80,16 @@ class Receipt(Message):
         premium_service: str | None = None,
         premium_cost_usd: float | None = None,
         premium_unknown_reason: str | None = None,
+        premium_tokens: tuple[int, int] | None = None,
     ) -> Self:
+        """
+        Args:
+            premium_tokens: of the premium call's prompt and of its answer.
+        """
         unknown = [f"{c.service}: {c.cost_unknown_reason or 'unknown'}" for c in calls if c.cost_usd is None]
         cost = None if unknown else sum(c.cost_usd or 0.0 for c in calls)
         saved = None if cost is None or premium_cost_usd is None else premium_cost_usd - cost
+        asked, written = premium_tokens or (None, None)
         return cls(
             cost_usd=cost,
             cost_estimated=any(c.cost_estimated for c in calls),
@@ -88,6 +97,8 @@ class Receipt(Message):
             premium_cost_usd=premium_cost_usd,
             premium_service=premium_service,
             premium_unknown_reason=premium_unknown_reason,
+            premium_prompt_tokens=asked,
+            premium_completion_tokens=written,
             saved_usd=saved,
             prompt_tokens=_sum([c.prompt_tokens for c in calls]),
             completion_tokens=_sum([c.completion_tokens for c in calls]),

@@ -38,6 +38,7 @@ from serve import (
 )
 from serve.directory import Directory
 from serve.keyring import Keyring
+from serve.mcp.door import McpDoor
 from serve.middleware import BodyLimit, LoopbackOnly, Observed
 from serve.shortcut import Shortcut
 from storage import CallLedger, Database, KeyRepository, QualityHistory, TaskRepository, WorkflowRepository
@@ -46,8 +47,9 @@ DESCRIPTION = """Gives every task the cheapest team of AI agents that clears its
 returns the answer with an honest receipt. Errors are RFC 9457 problem details."""
 
 
-def make_app(settings: Settings, name: str = "http") -> FastAPI:
+def make_app(settings: Settings, name: str = "http") -> FastAPI:  # noqa: PLR0915
     """The application; it connects to the bus of `settings` when it starts."""
+    mcp = McpDoor()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -73,6 +75,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
         try:
             yield
         finally:
+            await mcp.close()
             await app.state.keyring.close()
             await bus.close()
             await database.close()
@@ -92,6 +95,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
     app.include_router(keys.router)
     app.include_router(health.router)
     app.include_router(services.router)
+    app.router.routes.append(mcp.route)
     app.include_router(asyncapi.router)
     app.add_middleware(Shortcut)  # the innermost: what stands before the doors stands before it too
     app.add_middleware(BodyLimit, larger={"/api/v1/recordings": MAX_RECORDING_BYTES})

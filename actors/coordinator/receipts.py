@@ -18,7 +18,7 @@ def receipt(
     """
     name = catalogue.routing.premium_service
     price, unknown = price_of(name, catalogue.services[name])
-    cost = None
+    cost = tokens = None
     if price is not None:
         served = next((c for c in reversed(calls) if c.outcome == "answered"), None) if answered else None
         if served is None:
@@ -29,9 +29,10 @@ def receipt(
             # At the tokens that the serving call counted; of its prompt the task's share by length.
             agent = catalogue.agents.get(served.agent)
             theirs = _characters(request)
-            tokens = round(served.prompt_tokens * theirs / (theirs + (len(agent.prompt) if agent else 0)))
-            cost = cost_usd(price, tokens, served.completion_tokens)
-    return Receipt.of(calls, wall_ms, name, cost, unknown)
+            share = round(served.prompt_tokens * theirs / (theirs + (len(agent.prompt) if agent else 0)))
+            tokens = (share, served.completion_tokens)
+            cost = cost_usd(price, *tokens)
+    return Receipt.of(calls, wall_ms, name, cost, unknown, tokens)
 
 
 def team_receipt(
@@ -49,7 +50,7 @@ def team_receipt(
     """
     name = catalogue.routing.premium_service
     price, unknown = price_of(name, catalogue.services[name])
-    cost = None
+    cost = premium = None
     if price is not None:
         characters, tokens = 0, 0
         for each in contributions:
@@ -61,8 +62,9 @@ def team_receipt(
             unknown = "no service of the team reported its usage"
         else:
             rate = tokens / characters
-            cost = cost_usd(price, round(rate * _characters(request)), round(rate * len(answer)))
-    return Receipt.of(calls, wall_ms, name, cost, unknown)
+            premium = (round(rate * _characters(request)), round(rate * len(answer)))
+            cost = cost_usd(price, *premium)
+    return Receipt.of(calls, wall_ms, name, cost, unknown, premium)
 
 
 def _characters(request: TaskRequest) -> int:

@@ -14,6 +14,7 @@ from devskyy.cli import (
     costs,
     doctor,
     keys,
+    mcp,
     platform,
     qualities,
     run,
@@ -44,6 +45,7 @@ app.command("costs")(costs.costs)
 app.command("budgets")(budgets.budgets)
 app.command("quality")(qualities.quality)
 app.add_typer(keys.app, name="keys")
+app.command("mcp")(mcp.mcp)
 app.command("nats-url")(platform.nats_url)
 app.command("classify")(classify.classify)
 app.add_typer(bench.app, name="bench")
