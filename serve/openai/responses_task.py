@@ -28,6 +28,12 @@ KEPT_OF_AN_ITEM: Kept = {"id": None, "status": None}
 KEPT_OF_A_PART: Kept = {"annotations": ([],), "logprobs": ([],), "detail": ("auto",)}
 KEPT_OF_A_TEXT: Kept = {"verbosity": ("medium",)}
 KEPT_OF_A_FORMAT: Kept = {"type": None, "name": None, "schema": None, "strict": None}
+OWN = {
+    "message": {"role", "content"},
+    "function_call": {"call_id", "name", "arguments"},
+    "function_call_output": {"call_id", "output"},
+}
+"""What an item of each type holds."""
 
 PREVIOUS = "previous_response_id"
 
@@ -81,10 +87,14 @@ def _go_on(items: Sequence[Item], turns: list[Turn], places: list[str]) -> None:
     """Add what each item says. Calls are wishes of the assistant's turn that they stand behind."""
     for number, item in enumerate(items):
         place = f"input.{number}"
-        if item.model_extra:
-            refuse_unkept(item.model_extra, KEPT_OF_AN_ITEM, f"{place}.")
-        match item.type:
-            case None | "message":
+        kind = item.type or "message"
+        if kind not in OWN:
+            raise InvalidRequest(f"{place}.type", f"is one of {', '.join(OWN)}; this version takes nothing else")
+        others = {name for own in OWN.values() for name in own} - OWN[kind]
+        foreign = {name: getattr(item, name) for name in sorted(others)}
+        refuse_unkept({**foreign, **(item.model_extra or {})}, KEPT_OF_AN_ITEM, f"{place}.")
+        match kind:
+            case "message":
                 turn = _message(item, place)
             case "function_call":
                 wish = _wish(item, place)
@@ -92,12 +102,9 @@ def _go_on(items: Sequence[Item], turns: list[Turn], places: list[str]) -> None:
                     turns[-1] = turns[-1].model_copy(update={"tool_calls": (*turns[-1].tool_calls, wish)})
                     continue
                 turn = turn_at(place, role="assistant", content="", tool_calls=(wish,))
-            case "function_call_output":
+            case _:
                 text, _ = _content(item.output, f"{place}.output", images_of="")
                 turn = turn_at(place, role="tool", content=text, tool_call_id=item.call_id)
-            case _:
-                rule = "is message, function_call or function_call_output; this version takes nothing else"
-                raise InvalidRequest(f"{place}.type", rule)
         turns.append(turn)
         places.append(place)
 
