@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from schemas.budget import Budget
 from schemas.message import Message, Moment, Strict, Text
@@ -16,6 +16,9 @@ from schemas.task import Name
 KeyScope = Literal["read", "write", "admin"]
 SCOPES: tuple[KeyScope, ...] = ("read", "write", "admin")
 """Each includes those before it: `read` looks, `write` also starts and stops tasks, `admin` also makes keys."""
+
+ROLES: dict[str, KeyScope] = {"viewer": "read", "operator": "write", "admin": "admin"}
+"""What people call these scopes."""
 
 OPERATOR = "operator"
 """The id of the key that the platform makes for its own user. No other key can have it: theirs hold a dash."""
@@ -67,6 +70,11 @@ def _countable(budget: Budget) -> Budget:
     return budget
 
 
+def _scope(word: object) -> object:
+    """A role's word as a scope; whatever else it is, as it is."""
+    return ROLES.get(word, word) if isinstance(word, str) else word
+
+
 class NewKey(Strict):
     """A key to be made."""
 
@@ -74,12 +82,37 @@ class NewKey(Strict):
     """Whose it is, for people."""
     tenant: Name | None = None
     """Whose tasks it sees; left out: those of whoever makes it."""
-    scopes: tuple[KeyScope, ...] = Field(default=("write",), min_length=1, max_length=len(SCOPES))
+    scopes: tuple[Annotated[KeyScope, BeforeValidator(_scope)], ...] = Field(
+        default=("write",), min_length=1, max_length=len(SCOPES)
+    )
+    """The words of `ROLES` will do too."""
     expires_at: Moment | None = None
     budget: Annotated[Budget, AfterValidator(_countable)] | None = None
     """What it may spend in a day (UTC)."""
     rpm: int | None = Field(default=None, ge=1, le=1_000_000)
     """Requests in a minute; each replica of the door counts for itself."""
+
+
+class BudgetChange(Strict):
+    """What is to be other about a budget. What is left out stays; null takes a limit away."""
+
+    usd: float | None = Field(default=None, ge=0, le=1_000_000_000, allow_inf_nan=False)
+    tokens: int | None = Field(default=None, ge=0, le=MAX_TOKENS)
+
+
+class KeyChange(Strict):
+    """What is to be other about a key, as a merge patch (RFC 7396): what is left out stays; null takes a limit away."""
+
+    expires_at: Moment | None = None
+    budget: BudgetChange | None = None
+    """What it may spend in a day (UTC)."""
+    rpm: int | None = Field(default=None, ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> "KeyChange":
+        if not self.model_fields_set:
+            raise ValueError("changes nothing; give expires_at, budget or rpm")
+        return self
 
 
 class ApiKey(Message):

@@ -1,5 +1,6 @@
 """What is kept in SQL, on SQLite or PostgreSQL: the tables, their migrations, and one repository per table."""
 
+from storage.audit import AuditLog
 from storage.calls import CallLedger
 from storage.database import Database
 from storage.keys import KeptKey, KeptKeys, KeyRepository
@@ -8,6 +9,7 @@ from storage.tasks import TaskRepository
 from storage.workflows import WorkflowRepository
 
 __all__ = [
+    "AuditLog",
     "CallLedger",
     "Database",
     "KeptKey",

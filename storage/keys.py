@@ -9,8 +9,8 @@ from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from schemas.budget import Budget
-from schemas.errors import NotFound
-from schemas.key import ApiKey, CreatedKey, NewKey, digest, new_id, new_secret
+from schemas.errors import Conflict, NotFound
+from schemas.key import ApiKey, BudgetChange, CreatedKey, KeyChange, NewKey, digest, new_id, new_secret
 from schemas.message import now
 from storage.database import Database
 from storage.tables import API_KEYS
@@ -34,6 +34,8 @@ class KeptKeys:
     """Keys that were not revoked; those that have expired are among them."""
     made: int
     """How many keys there ever were."""
+    changes: int = 0
+    """How often any of them was changed."""
 
 
 class KeyRepository:
@@ -67,18 +69,19 @@ class KeyRepository:
         raise AssertionError("the last try returns or raises")
 
     async def load(self, known: KeptKeys | None = None) -> KeptKeys:
-        """Every key that may be used, as of one moment; `known` itself if none was made or revoked since.
+        """Every key that may be used, as of one moment; `known` itself if none was made, changed or revoked since.
 
-        Only a key's last use ever changes besides. So two numbers tell whether all must be read.
+        Only a key's last use ever changes besides. So three numbers tell whether all must be read.
         """
-        counts = select(func.count(), func.count(API_KEYS.c.revoked_at)).select_from(API_KEYS)
+        keys = API_KEYS.c
+        counts = select(func.count(), func.count(keys.revoked_at), func.coalesce(func.sum(keys.changes), 0))
         async with self._database.begin() as connection:
-            made, revoked = (await connection.execute(counts)).one()
-            if known is not None and (known.made, len(known.by_id)) == (made, made - revoked):
+            made, revoked, changes = (await connection.execute(counts.select_from(API_KEYS))).one()
+            if known is not None and (known.made, len(known.by_id), known.changes) == (made, made - revoked, changes):
                 return known
             query = select(API_KEYS).where(API_KEYS.c.revoked_at.is_(None))
             rows = (await connection.execute(query)).all() if made else []
-        return KeptKeys({row.id: KeptKey(_key(row), row.digest) for row in rows}, made)
+        return KeptKeys({row.id: KeptKey(_key(row), row.digest) for row in rows}, made, changes)
 
     async def list(self, tenant: str | None = None) -> tuple[ApiKey, ...]:
         """The keys of a tenant, or of all, newest first; those that are revoked or have expired too."""
@@ -105,10 +108,39 @@ class KeyRepository:
             raise NotFound("key", key_id)
         return _key(row)
 
+    async def change(self, key_id: str, change: KeyChange, tenant: str | None = None) -> ApiKey:
+        """Change what a key of a tenant, or of any, may spend and how often and how long it may be used. What `change`
+        leaves out stays.
+
+        Raises:
+            NotFound: that tenant has no such key.
+            Conflict: it is revoked.
+        """
+        its = API_KEYS.c.id == key_id
+        if tenant is not None:
+            its &= API_KEYS.c.tenant == tenant
+        changed = {"changes": API_KEYS.c.changes + 1, **_changed(change)}
+        async with self._database.begin() as connection:
+            await connection.execute(update(API_KEYS).where(its, API_KEYS.c.revoked_at.is_(None)).values(changed))
+            row = (await connection.execute(select(API_KEYS).where(its))).one_or_none()
+        if row is None:
+            raise NotFound("key", key_id)
+        if row.revoked_at is not None:
+            raise Conflict(f"the key {key_id} is revoked, for good; make another one")
+        return _key(row)
+
     async def used(self, key_ids: Iterable[str], at: datetime) -> None:
         """Note that these keys were used."""
         async with self._database.begin() as connection:
             await connection.execute(update(API_KEYS).where(API_KEYS.c.id.in_(list(key_ids))).values(last_used_at=at))
+
+
+def _changed(change: KeyChange) -> dict[str, Any]:
+    said: dict[str, Any] = {name: getattr(change, name) for name in change.model_fields_set & {"expires_at", "rpm"}}
+    if "budget" in change.model_fields_set:
+        budget = change.budget or BudgetChange(usd=None, tokens=None)
+        said |= {f"{unit}_per_day": getattr(budget, unit) for unit in budget.model_fields_set}
+    return said
 
 
 def _row(key: ApiKey, its_digest: str) -> dict[str, Any]:

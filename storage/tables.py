@@ -125,8 +125,29 @@ API_KEYS = Table(
     Column("usd_per_day", Double),
     Column("tokens_per_day", BigInteger),
     Column("rpm", Integer),
+    Column("changes", Integer, nullable=False, server_default="0"),
 )
-"""One row per key, for ever. `digest` is the secret's SHA-256; `scopes` are words with a space between."""
+"""One row per key, for ever. `digest` is the secret's SHA-256; `scopes` are words with a space between; `changes`
+counts how often what it may spend was changed."""
+
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("tenant", String(128)),
+    Column("key", String(128)),
+    Column("method", String(16), nullable=False),
+    Column("route", Text),
+    Column("target", String(128)),
+    Column("status", Integer, nullable=False),
+    Column("address", String(64)),
+    Column("reason", Text),
+    Column("count", BigInteger, nullable=False),
+    Index("audit_by_age", "at", "id"),
+    Index("audit_by_tenant_and_age", "tenant", "at", "id"),
+)
+"""One row per change that was asked for over HTTP, and one or two for refusals that were alike within a minute."""
 
 QUALITIES = Table(
     "qualities",
