@@ -38,7 +38,7 @@ class _State:
     """What the gate looks for in an application."""
 
     def __init__(self, ring: Keyring) -> None:
-        self.state, self.keyring = self, ring
+        self.state, self.keyring, self.tokens = self, ring, None
 
 
 async def microseconds(app: ASGIApp, scope: dict[str, Any], requests: int) -> float:

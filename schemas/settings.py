@@ -2,17 +2,22 @@
 
 import ipaddress
 import json
+import re
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import AliasChoices, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from schemas.errors import ConfigError
 
 DEFAULT_TENANT = "default"
+SECRETS = frozenset({"JWT_SECRET_KEY", "jwt_secret"})
+"""Fields that no error repeats."""
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
 
 class Settings(BaseSettings):
@@ -52,9 +57,27 @@ class Settings(BaseSettings):
     """Servers of a NATS cluster that keep a copy of each stream: 1, 3 or 5."""
     operator_sha256: str | None = None
     """Of the key that the supervisor made for whoever runs the platform; it alone is recognised by this."""
+    jwt_secret: str | None = Field(
+        default=None, validation_alias=AliasChoices("JWT_SECRET_KEY", "jwt_secret"), repr=False
+    )
+    """What tokens are signed with by HS256. How long it must be is checked where a platform starts: other programs may
+    have a variable of this name."""
+    jwks_url: str | None = None
+    """Where the keys are that tokens are signed with by RS256 or ES256: https, http on loopback, or a file."""
+    jwt_issuer: str | None = None
+    jwt_audience: str | None = None
+    """What tokens must say of who made them, and for whom; unset: neither is looked at."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Sites whose pages may call from a browser, with commas between."""
+    audit_days: int = Field(default=90, ge=1, le=36_500)
+    """How long the audit log keeps what happened."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
-    @field_validator("nats_url", "ray_address", "database_url", "config", mode="before")
+    @field_validator(
+        *("nats_url", "ray_address", "database_url", "config"),
+        *("jwt_secret", "jwks_url", "jwt_issuer", "jwt_audience"),
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value
@@ -72,6 +95,35 @@ class Settings(BaseSettings):
     @classmethod
     def _upper_case(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _with_commas(cls, value: Any) -> Any:
+        return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"{origin!r} is no origin; write https://its.host, with a port if it has one of its own"
+                )
+        return origins
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _is_safe(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme == "https" and parts.hostname:
+            return url
+        if parts.scheme == "http" and is_loopback(parts.hostname or ""):
+            return url
+        if parts.scheme in ("", "file"):
+            return str(Path(parts.path).expanduser().absolute())
+        raise ValueError("must be https://…, http:// on loopback, or a file: who can change the keys can be anybody")
 
     @field_validator("home", "config")
     @classmethod
@@ -91,7 +143,13 @@ class Settings(BaseSettings):
             first = error.errors(include_url=False)[0]
             name = str(first["loc"][0]) if first["loc"] else ""
             variable = name if name.isupper() else f"DEVSKYY_{name.upper()}"
-            raise ConfigError("environment", variable, f"{first['msg']} (got {first['input']!r})") from None
+            got = "" if name in SECRETS else f" (got {first['input']!r})"
+            raise ConfigError("environment", variable, f"{first['msg']}{got}") from None
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether a caller may say by a JSON Web Token who it is."""
+        return self.jwt_secret is not None or self.jwks_url is not None
 
     @property
     def sqlite_file(self) -> Path:

@@ -3,8 +3,10 @@
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from pydantic.warnings import UnsupportedFieldAttributeWarning
 
 from actors.catalogue import load
@@ -20,6 +22,7 @@ from schemas.recording import MAX_RECORDING_BYTES
 from schemas.settings import Settings, is_loopback
 from serve import (
     asyncapi,
+    audit,
     auth,
     budgets,
     costs,
@@ -34,20 +37,31 @@ from serve import (
     services,
     steering,
     tasks,
+    tokens,
     workflows,
 )
+from serve.audited import Audited, Doors
 from serve.directory import Directory
+from serve.jwts import Tokens
 from serve.keyring import Keyring
 from serve.mcp.door import McpDoor
-from serve.middleware import BodyLimit, LoopbackOnly, Observed
+from serve.middleware import METHODS, BodyLimit, LoopbackOnly, Observed
+from serve.security_headers import SecurityHeaders, policies
 from serve.shortcut import Shortcut
-from storage import CallLedger, Database, KeyRepository, QualityHistory, TaskRepository, WorkflowRepository
+from serve.trail import Trail
+from storage import AuditLog, CallLedger, Database, KeyRepository, QualityHistory, TaskRepository, WorkflowRepository
 
 DESCRIPTION = """Gives every task the cheapest team of AI agents that clears its quality bar, runs it durably, and
 returns the answer with an honest receipt. Errors are RFC 9457 problem details."""
 
+EXPOSED = (
+    *("Location", "Preference-Applied", "Retry-After", "WWW-Authenticate", "traceparent", "Devskyy-Task"),
+    *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
+)
+"""What pages of other sites may read of an answer's headers."""
 
-def make_app(settings: Settings, name: str = "http") -> FastAPI:  # noqa: PLR0915
+
+def make_app(settings: Settings, name: str = "http") -> FastAPI:
     """The application; it connects to the bus of `settings` when it starts."""
     mcp = McpDoor()
 
@@ -63,10 +77,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:  # noqa: PLR091
         app.state.qualities = QualityHistory(database)
         app.state.kept_workflows = WorkflowRepository(database)
         app.state.recordings = Recordings(bus)
-        app.state.keys = KeyRepository(database)
-        loopback = is_loopback(settings.http_host)
-        app.state.keyring = Keyring(app.state.keys, settings.operator_sha256, open_without_keys=loopback)
-        await app.state.keyring.look()
+        await _know_callers(app, settings, database)
         app.state.catalogue = load(settings.config)
         app.state.workflows, app.state.creation = WorkflowLog(bus), Creation(bus, app.state.catalogue)
         app.state.purse = Purse(name, app.state.catalogue.budgets, PurseStream(bus))  # to look into, not to spend
@@ -76,7 +87,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:  # noqa: PLR091
             yield
         finally:
             await mcp.close()
-            await app.state.keyring.close()
+            await _forget_callers(app)
             await bus.close()
             await database.close()
 
@@ -93,6 +104,8 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:  # noqa: PLR091
     app.include_router(openai.router)
     app.include_router(embeddings.router)
     app.include_router(keys.router)
+    app.include_router(tokens.router)
+    app.include_router(audit.router)
     app.include_router(health.router)
     app.include_router(services.router)
     app.router.routes.append(mcp.route)
@@ -101,10 +114,47 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:  # noqa: PLR091
     app.add_middleware(BodyLimit, larger={"/api/v1/recordings": MAX_RECORDING_BYTES})
     app.add_middleware(auth.Gate)
     app.add_middleware(Observed)
-    if is_loopback(settings.http_host):
-        app.add_middleware(LoopbackOnly)
+    _guard(app, settings)
     _build_validators(app)
+    app.state.doors = Doors(app)
     return app
+
+
+async def _know_callers(app: FastAPI, settings: Settings, database: Database) -> None:
+    """Whatever tells who calls, and keeps what they did."""
+    app.state.keys = KeyRepository(database)
+    app.state.tokens = Tokens(settings) if settings.takes_tokens else None
+    may_open = is_loopback(settings.http_host) and not settings.takes_tokens
+    app.state.keyring = Keyring(app.state.keys, settings.operator_sha256, open_without_keys=may_open)
+    await app.state.keyring.look()
+    app.state.audit = AuditLog(database)
+    app.state.trail = Trail(app.state.audit, timedelta(days=settings.audit_days))
+    app.state.trail.start()
+
+
+async def _forget_callers(app: FastAPI) -> None:
+    await app.state.trail.close()
+    await app.state.keyring.close()
+    if app.state.tokens is not None:
+        await app.state.tokens.close()
+
+
+def _guard(app: FastAPI, settings: Settings) -> None:
+    """Whatever concerns requests of all kinds, also those that the gate refuses. The last stands before all others."""
+    if is_loopback(settings.http_host):
+        app.add_middleware(LoopbackOnly, origins=settings.cors_origins)
+    app.add_middleware(Audited)
+    if settings.cors_origins:
+        # Without credentials: keys are sent in headers, so a page of such a site must have been given one.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=sorted(METHODS),
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+            max_age=600,
+        )
+    app.add_middleware(SecurityHeaders, pages=policies(app))
 
 
 def _build_validators(app: FastAPI) -> None:

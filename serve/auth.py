@@ -1,6 +1,6 @@
 """What stands before every door but health: who calls, whether they may, and how often.
 
-The one place for another way to say who one is: whatever gives a `Caller` will do.
+The one place for another way to say who one is: whatever gives a `Caller` will do (`_caller`).
 """
 
 from collections.abc import Iterable
@@ -10,15 +10,17 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.errors import DevSkyyError, NotAllowed, NotAuthenticated, TooManyRequests
-from schemas.key import KeyScope
+from schemas.key import SCOPES, KeyScope
 from schemas.problem import Problem
 from serve import problems
 from serve.caller import ANYBODY, Caller
+from serve.jwts import Tokens, is_token
 from serve.keyring import Keyring
 from serve.rates import Headers, Rate, Rates
 
 HEALTH = "/health/"
-KEYS = "/api/v1/keys"
+KEYS, TOKENS, AUDIT = "/api/v1/keys", "/api/v1/tokens", "/api/v1/audit"
+ADMINS = (KEYS, TOKENS, AUDIT)
 LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
 ASKS_ONLY = frozenset({"/api/v1/services/explain", "/api/v1/workflows/validate"})
 """Posted to, and start nothing."""
@@ -26,7 +28,7 @@ ASKS_ONLY = frozenset({"/api/v1/services/explain", "/api/v1/workflows/validate"}
 
 def needed(method: str, path: str) -> KeyScope:
     """The scope that a request needs. A door that is not named here needs `write`, unless it is only looked at."""
-    if path == KEYS or path.startswith(f"{KEYS}/"):
+    if any(path == door or path.startswith(f"{door}/") for door in ADMINS):
         return "admin"
     return "read" if method in LOOKS or path in ASKS_ONLY else "write"
 
@@ -55,12 +57,12 @@ class Gate:
         if scope["type"] not in ("http", "websocket") or scope["path"].startswith(HEALTH):
             await self._app(scope, receive, send)
             return
-        ring: Keyring = scope["app"].state.keyring
+        state = scope.setdefault("state", {})
         secret = secret_of(scope["headers"])
         scope_needed = needed(scope.get("method", "GET"), scope["path"])
         rate: Rate | None = None
         try:
-            who = await ring.caller(secret)
+            state["caller"] = who = await _caller(scope["app"].state, secret)
             if who.key is not None and who.rpm is not None:
                 rate = self._rates.count(who.key, who.rpm)
                 if rate.wait_s:
@@ -68,18 +70,28 @@ class Gate:
             if scope_needed not in who.scopes:
                 raise _not_allowed(who, scope_needed)
         except DevSkyyError as error:
+            state["refusal"] = str(error)
             headers = _challenge(error, secret, scope_needed) | ({} if rate is None else _as_text(rate.headers))
             refusal = problems.reply(Problem.of(error, scope["path"]), headers, scope["path"])
             await refusal(scope, receive, send)
             return
-        scope.setdefault("state", {})["caller"] = who
         await self._app(scope, receive, send if rate is None else _telling(rate.headers, send))
+
+
+async def _caller(state: Any, secret: str | None) -> Caller:
+    """Whose key or token this is."""
+    tokens: Tokens | None = state.tokens
+    if tokens is not None and secret is not None and is_token(secret):
+        return await tokens.caller(secret)
+    ring: Keyring = state.keyring
+    return await ring.caller(secret)
 
 
 def _not_allowed(who: Caller, scope: KeyScope) -> DevSkyyError:
     if who is ANYBODY:
         return NotAuthenticated("only who runs the platform makes keys: use `devskyy keys`, or send its operator.key")
-    return NotAllowed(f"the key {who.key} lacks the scope {scope!r}; it has {', '.join(sorted(who.scopes))}")
+    has = ", ".join(each for each in SCOPES if each in who.scopes) or "none"
+    return NotAllowed(f"the key {who.key} lacks the scope {scope!r}; it has {has}")
 
 
 def _challenge(error: DevSkyyError, secret: str | None, scope: KeyScope) -> dict[str, str]:
@@ -112,7 +124,11 @@ def describe(app: FastAPI) -> None:
     """Say in the application's description how one is let in, and what every door may refuse."""
     document: dict[str, Any] = app.openapi()
     schemes = {
-        "bearer": {"type": "http", "scheme": "bearer", "description": "A key, as `devskyy keys create` makes them"},
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key of `devskyy keys create`, or a JSON Web Token",
+        },
         "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     }
     document.setdefault("components", {})["securitySchemes"] = schemes

@@ -35,3 +35,8 @@ def caller(request: Request) -> Caller:
     """Whom `Gate` let in."""
     found: Caller = request.state.caller
     return found
+
+
+def concerns(request: Request, name: str) -> None:
+    """Tell the audit log the id of what a request has made, where neither its path nor its answer's headers say it."""
+    request.state.concerns = name

@@ -1,15 +1,16 @@
-"""The keys door: make, list and revoke API keys. Only whoever runs the platform, and keys with the scope `admin`."""
+"""The keys door: make, list, change and revoke API keys. Only who runs the platform, and keys with scope `admin`."""
 
+from datetime import datetime
 from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Path, Request, Response
 
 from schemas.errors import InvalidRequest, NotAllowed
-from schemas.key import ApiKey, CreatedKey, KeyList, NewKey
+from schemas.key import ApiKey, CreatedKey, KeyChange, KeyList, NewKey
 from schemas.message import now
 from serve.auth import KEYS
-from serve.caller import Caller, caller
+from serve.caller import Caller, caller, concerns
 from serve.keyring import Keyring
 from serve.problems import documented
 from storage import KeyRepository
@@ -27,6 +28,11 @@ def _keys(request: Request) -> KeyRepository:
 def _tenant(who: Caller) -> str | None:
     """Whose keys are seen; None: everybody's."""
     return None if who.everywhere else who.tenant
+
+
+def _check_end(expires_at: datetime | None) -> None:
+    if expires_at is not None and expires_at <= now():
+        raise InvalidRequest("expires_at", f"is over already: {expires_at}")
 
 
 async def _look_again(request: Request) -> None:
@@ -49,12 +55,12 @@ async def create(new: NewKey, request: Request, response: Response) -> CreatedKe
     tenant = new.tenant or who.tenant
     if tenant != who.tenant and not who.everywhere:
         raise NotAllowed(f"the key {who.key} makes keys of its own tenant only")
-    if new.expires_at is not None and new.expires_at <= now():
-        raise InvalidRequest("expires_at", f"is over already: {new.expires_at}")
+    _check_end(new.expires_at)
     made = await _keys(request).add(new, tenant)
     log.info("a key was made", key=made.key.id, tenant=tenant, scopes=made.key.scopes, by=who.key)
     await _look_again(request)
     response.headers["Cache-Control"] = "no-store"
+    concerns(request, made.key.id)
     return made
 
 
@@ -62,6 +68,24 @@ async def create(new: NewKey, request: Request, response: Response) -> CreatedKe
 async def keys(request: Request) -> KeyList:
     """The keys of the caller's tenant, newest first; the operator sees those of all."""
     return KeyList(keys=await _keys(request).list(_tenant(caller(request))))
+
+
+@router.patch(
+    "/{key_id}",
+    responses=documented(
+        {404: "No such key", 409: "It is revoked", 422: "A field breaks a rule", 503: "Not now; see Retry-After"}
+    ),
+)
+async def change(key_id: Annotated[str, Path(max_length=128)], change: KeyChange, request: Request) -> ApiKey:
+    """Change what a key may spend, how often it may come, and when it ends. What is left out stays; null takes a limit
+    away. Here it holds at once, in other replicas within five seconds.
+    """
+    _check_end(change.expires_at)
+    who = caller(request)
+    changed = await _keys(request).change(key_id, change, _tenant(who))
+    log.info("a key was changed", key=key_id, fields=sorted(change.model_fields_set), by=who.key)
+    await _look_again(request)
+    return changed
 
 
 @router.delete("/{key_id}", responses=documented({404: "No such key", 503: "Not now; see Retry-After"}))

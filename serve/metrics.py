@@ -14,6 +14,9 @@ REQUESTS = Counter(
 SECONDS = Histogram(
     "devskyy_http_request_seconds", "Seconds until a request was answered", ["method", "route"], registry=REGISTRY
 )
+AUDIT_LOST = Counter(
+    "devskyy_audit_lost", "Entries of the audit log that this replica could not write", registry=REGISTRY
+)
 
 
 def render(expected: set[str], found: dict[str, dict[str, Any]]) -> bytes:

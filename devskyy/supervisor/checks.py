@@ -32,6 +32,7 @@ def check(settings: Settings) -> None:
         Unavailable: the database cannot be looked into.
     """
     from actors.catalogue import load
+    from serve import jwts
 
     load(settings.config)
     if settings.http_host not in ("127.0.0.1", "localhost", EVERY_INTERFACE):
@@ -39,10 +40,12 @@ def check(settings: Settings) -> None:
             f"DEVSKYY_HTTP_HOST={settings.http_host}: Ray Serve's proxy would look for replicas at 127.0.0.1 in vain",
             f"leave it at 127.0.0.1; or set {EVERY_INTERFACE}, with an API key, a firewall and TLS before it",
         )
-    if not is_loopback(settings.http_host) and not _has_key(settings):
+    jwts.check(settings)
+    if not is_loopback(settings.http_host) and not settings.takes_tokens and not _has_key(settings):
         raise StartError(
             f"DEVSKYY_HTTP_HOST={settings.http_host} opens the platform to other machines, and there is no API key",
-            "start it without DEVSKYY_HTTP_HOST, make a key with `devskyy keys create NAME`, and start it anew",
+            "start it without DEVSKYY_HTTP_HOST, make a key with `devskyy keys create NAME`, and start it anew; "
+            "or set JWT_SECRET_KEY or DEVSKYY_JWKS_URL, and let callers bring tokens",
         )
     if settings.ray_address is not None and not is_loopback(settings.ray_address.rsplit(":", 1)[0].split("//")[-1]):
         brokers = urls.hosts(settings.nats_url) if settings.nats_url else []
