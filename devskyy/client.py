@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from datetime import date
+from datetime import date, datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
@@ -13,9 +13,10 @@ import httpx
 from devskyy import wire
 from devskyy.errors import StillRunning
 from devskyy.sse import Following, Story, of_task, so_far
-from devskyy.wire import KeyOptions, Patience, Retries, TaskOptions, Verb
+from devskyy.wire import KeyChanges, KeyOptions, Patience, Retries, TaskOptions, Verb
 from devskyy.workflow_client import AsyncWorkflows, Event, Workflows
 from schemas.agent import AgentStatus
+from schemas.audit import AuditList, Outcome
 from schemas.budget import BudgetLeft
 from schemas.costs import CostKey, Costs
 from schemas.health import Health
@@ -25,6 +26,7 @@ from schemas.recording import Uploaded
 from schemas.selection import Explanation
 from schemas.service import ServiceStatus
 from schemas.task import Status, Task, TaskAccepted, TaskList
+from schemas.token import CreatedToken, Role
 
 __all__ = ["AsyncClient", "Client"]
 
@@ -219,6 +221,27 @@ class Client(Workflows, _Base):
         """API keys, newest first, also those that have ended."""
         return self._send(wire.keys())
 
+    def update_key(self, key_id: str, **changes: Unpack[KeyChanges]) -> ApiKey:
+        """Change what an API key may spend, how often it may come and when it ends. What is left out stays."""
+        return self._send(wire.update_key(key_id, changes))
+
+    def create_token(
+        self, subject: str, expires_at: datetime, *, role: Role = "operator", tenant: str | None = None
+    ) -> CreatedToken:
+        """Make a JSON Web Token, which holds until its end. Only who runs the platform may; it needs JWT_SECRET_KEY."""
+        return self._send(wire.create_token(subject, role, tenant, expires_at))
+
+    def audit(
+        self,
+        *,
+        limit: int = 100,
+        cursor: str | None = None,
+        since: datetime | None = None,
+        outcome: Outcome | None = None,
+    ) -> AuditList:
+        """Who changed something, or was refused, newest first; `next` of the list is the cursor of the one after it."""
+        return self._send(wire.audit(limit, cursor, since, outcome))
+
     def revoke_key(self, key_id: str) -> ApiKey:
         """Revoke an API key, for good; within five seconds it opens nothing."""
         return self._send(wire.revoke_key(key_id))
@@ -390,6 +413,27 @@ class AsyncClient(AsyncWorkflows, _Base):
     async def keys(self) -> tuple[ApiKey, ...]:
         """As `Client.keys`."""
         return await self._send(wire.keys())
+
+    async def update_key(self, key_id: str, **changes: Unpack[KeyChanges]) -> ApiKey:
+        """As `Client.update_key`."""
+        return await self._send(wire.update_key(key_id, changes))
+
+    async def create_token(
+        self, subject: str, expires_at: datetime, *, role: Role = "operator", tenant: str | None = None
+    ) -> CreatedToken:
+        """As `Client.create_token`."""
+        return await self._send(wire.create_token(subject, role, tenant, expires_at))
+
+    async def audit(
+        self,
+        *,
+        limit: int = 100,
+        cursor: str | None = None,
+        since: datetime | None = None,
+        outcome: Outcome | None = None,
+    ) -> AuditList:
+        """As `Client.audit`."""
+        return await self._send(wire.audit(limit, cursor, since, outcome))
 
     async def revoke_key(self, key_id: str) -> ApiKey:
         """As `Client.revoke_key`."""

@@ -17,12 +17,13 @@ from pydantic import BaseModel, ValidationError
 
 from devskyy.errors import BadReply, InvalidTask, PlatformNotRunning, TaskCancelled, TaskFailed, api_error
 from schemas.agent import AgentStatus
+from schemas.audit import AuditList, Outcome
 from schemas.budget import Budget, BudgetLeft, BudgetList
 from schemas.costs import CostKey, Costs
 from schemas.errors import ConfigError, DevSkyyError, InvalidRequest
 from schemas.event import TERMINAL
 from schemas.health import Health
-from schemas.key import ApiKey, CreatedKey, KeyList, KeyScope, NewKey
+from schemas.key import ApiKey, CreatedKey, KeyChange, KeyList, KeyScope, NewKey
 from schemas.message import Message
 from schemas.problem import Problem, field_errors
 from schemas.quality import QualityBy, QualityList
@@ -30,6 +31,7 @@ from schemas.recording import MEDIA_TYPE, Uploaded
 from schemas.selection import Explanation
 from schemas.service import ServiceStatus
 from schemas.task import DEFAULT_TIMEOUT_S, Input, Links, Status, Task, TaskAccepted, TaskList, TaskRequest, Tier, Turn
+from schemas.token import CreatedToken, NewToken, Role
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -88,6 +90,16 @@ class KeyOptions(TypedDict, total=False):
     """Whose tasks it sees; left out: those of whoever makes it."""
     expires_at: datetime | None
     budget: Budget | Mapping[str, Any] | None
+    """What it may spend in a day (UTC): `usd`, `tokens` or both."""
+    rpm: int | None
+    """Requests in a minute."""
+
+
+class KeyChanges(TypedDict, total=False):
+    """What is to be other about an API key. What is left out stays; `None` takes a limit away."""
+
+    expires_at: datetime | None
+    budget: Mapping[str, float | int | None] | None
     """What it may spend in a day (UTC): `usd`, `tokens` or both."""
     rpm: int | None
     """Requests in a minute."""
@@ -242,10 +254,7 @@ def create_key(name: str, options: KeyOptions) -> Verb[CreatedKey]:
         InvalidTask: a field breaks a rule; nothing was sent.
     """
     said = {name: value for name, value in options.items() if value is not None}
-    try:
-        new = NewKey.model_validate({"name": name, **said})
-    except ValidationError as error:
-        raise InvalidTask(Problem.of_validation(field_errors(error))) from None
+    new = _checked(NewKey, {"name": name, **said})
     body = new.model_dump_json(exclude_unset=True).encode()
     return Verb("POST", KEYS, {201: reader(CreatedKey)}, body=body, repeatable=False)
 
@@ -254,10 +263,48 @@ def keys() -> Verb[tuple[ApiKey, ...]]:
     return Verb("GET", KEYS, {200: lambda reply: reader(KeyList)(reply).keys})
 
 
+def update_key(key_id: str, changes: KeyChanges) -> Verb[ApiKey]:
+    """
+    Raises:
+        InvalidTask: a field breaks a rule; nothing was sent.
+    """
+    change = _checked(KeyChange, changes)
+    body = change.model_dump_json(exclude_unset=True).encode()
+    return Verb("PATCH", _key_path(key_id), {200: reader(ApiKey)}, body=body)
+
+
+def create_token(subject: str, role: Role, tenant: str | None, expires_at: datetime) -> Verb[CreatedToken]:
+    """
+    Raises:
+        InvalidTask: a field breaks a rule; nothing was sent.
+    """
+    said = {"sub": subject, "role": role, "tenant": tenant, "expires_at": expires_at}
+    new = _checked(NewToken, {name: value for name, value in said.items() if value is not None})
+    body = new.model_dump_json(exclude_unset=True).encode()
+    return Verb("POST", "/api/v1/tokens", {201: reader(CreatedToken)}, body=body)
+
+
+def audit(limit: int, cursor: str | None, since: datetime | None, outcome: Outcome | None) -> Verb[AuditList]:
+    asked = {"limit": limit, "cursor": cursor, "since": since and since.isoformat(), "outcome": outcome}
+    params = {name: str(value) for name, value in asked.items() if value is not None}
+    return Verb("GET", "/api/v1/audit", {200: reader(AuditList)}, params=params)
+
+
 def revoke_key(key_id: str) -> Verb[ApiKey]:
+    return Verb("DELETE", _key_path(key_id), {200: reader(ApiKey)})
+
+
+def _key_path(key_id: str) -> str:
     if not key_id:
         raise InvalidRequest("key_id", "is empty")
-    return Verb("DELETE", f"{KEYS}/{quote(key_id, safe='')}", {200: reader(ApiKey)})
+    return f"{KEYS}/{quote(key_id, safe='')}"
+
+
+def _checked(model: type[M], said: Mapping[str, Any]) -> M:
+    try:
+        return model.model_validate(dict(said))
+    except ValidationError as error:
+        raise InvalidTask(Problem.of_validation(field_errors(error))) from None
 
 
 def health() -> Verb[Health]:
