@@ -21,6 +21,7 @@ from bus.workflowlog import WorkflowLog
 from schemas.recording import MAX_RECORDING_BYTES
 from schemas.settings import Settings, is_loopback
 from serve import (
+    a2a,
     asyncapi,
     audit,
     auth,
@@ -103,6 +104,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
     app.include_router(quality.router)
     app.include_router(openai.router)
     app.include_router(embeddings.router)
+    app.include_router(a2a.router)
     app.include_router(keys.router)
     app.include_router(tokens.router)
     app.include_router(audit.router)

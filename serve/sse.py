@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
@@ -21,6 +21,9 @@ class Event(Protocol):
     @property
     def seq(self) -> int: ...
     def model_dump_json(self) -> str: ...
+
+
+E = TypeVar("E")
 
 
 def stream(events: AsyncIterator[Event]) -> StreamingResponse:
@@ -99,16 +102,27 @@ class _Closing(StreamingResponse):
 async def _written(followed: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
     """The bytes of events, with heartbeats between them.
 
-    The follower runs in a task of its own, not in a task group around the `yield`s: a response that is cancelled at
-    one of these would leave the group's scope in another task than entered it.
-
     Source: WHATWG HTML, section 9.2.6.
     """
-    heard: asyncio.Queue[Event | Exception | None] = asyncio.Queue(16)
+    async with contextlib.aclosing(with_pauses(followed)) as events:
+        async for event in events:
+            if event is None:
+                yield HEARTBEAT
+            else:
+                yield f"id: {event.seq}\nevent: {event.event}\ndata: {event.model_dump_json()}\n\n".encode()
+
+
+async def with_pauses(followed: AsyncIterator[E]) -> AsyncGenerator[E | None, None]:
+    """What is followed, and None whenever nothing has come for the time of a heartbeat.
+
+    The follower runs in a task of its own, not in a task group around the `yield`s: a response that is cancelled at
+    one of these would leave the group's scope in another task than entered it.
+    """
+    heard: asyncio.Queue[E | Exception | None] = asyncio.Queue(16)
 
     async def pump() -> None:
         try:
-            async with contextlib.aclosing(cast(AsyncGenerator[Event, None], followed)):
+            async with contextlib.aclosing(cast("AsyncGenerator[E, None]", followed)):
                 async for event in followed:
                     await heard.put(event)
         except Exception as error:
@@ -122,12 +136,12 @@ async def _written(followed: AsyncIterator[Event]) -> AsyncGenerator[bytes, None
             try:
                 event = await asyncio.wait_for(heard.get(), HEARTBEAT_S)
             except TimeoutError:
-                yield HEARTBEAT
+                yield None
                 continue
             if event is None:
                 return
             if isinstance(event, Exception):
                 raise event
-            yield f"id: {event.seq}\nevent: {event.event}\ndata: {event.model_dump_json()}\n\n".encode()
+            yield event
     finally:
         pumping.cancel()

@@ -29,6 +29,7 @@ from tests.workflow.drive import Drive, created
 NEEDS: dict[tuple[str, str], KeyScope | None] = {
     ("GET", "/health/live"): None,
     ("GET", "/health/ready"): None,
+    ("GET", "/.well-known/agent-card.json"): None,
     ("GET", "/metrics"): "read",
     ("GET", "/openapi.json"): "read",
     ("GET", "/asyncapi.yaml"): "read",
@@ -73,6 +74,7 @@ NEEDS: dict[tuple[str, str], KeyScope | None] = {
     ("GET", "/api/v1/keys"): "admin",
     ("PATCH", "/api/v1/keys/{key_id}"): "admin",
     ("DELETE", "/api/v1/keys/{key_id}"): "admin",
+    ("POST", "/a2a"): "write",
     ("GET", "/mcp"): "read",
     ("POST", "/mcp"): "write",
     ("DELETE", "/mcp"): "write",
