@@ -3,10 +3,12 @@
 # - its statistics and metrics listen on loopback, wherever the doors do; its admin socket is its owner's alone;
 # - what it answers itself is a problem to try again, as everywhere else. That covers the 404 of a proxy that was
 #   started anew and knows no routes yet: a task that was accepted must never be called unknown. A request that
-#   cannot be used is a problem too, and none to try again. Only what HAProxy cannot even parse gets its built-in page,
-#   which no setting replaces;
-# - a caller is who connects. The replica believes X-Forwarded-For, so behind a proxy of the operator's own every caller
-#   would be a stranger from another machine, and be refused.
+#   cannot be used is a problem too, and none to try again. Only a head that HAProxy cannot even parse, has no room
+#   for (16 KB) or waits for in vain gets its built-in page, which no setting replaces;
+# - a caller is who connects, and the replica is told so: it believes X-Forwarded-For. Otherwise every caller behind a
+#   proxy of the operator's own would be a stranger from another machine, and be refused;
+# - who connects and says nothing, or half a request, is let go after ten seconds: Ray waits for an hour. A connection
+#   between two requests may rest longer. (The body of a request is the replica's to wait for.)
 # The configuration keeps its place, because Ray recognises its processes by that path.
 set -eu
 umask 077
@@ -51,8 +53,10 @@ if [ -n "$config" ]; then
         -e "/^ *errorfile 502 /i\    errorfile 413 $place/413.http\n    errorfile 500 $place/503.http" \
         -e "/^backend default_backend/,/^backend [^d]/ s#http-request return status 404 .*#http-request return $again#" \
         -e '/^ *http-response return .* { res.hdr(content-type) -m beg text\/plain }$/d' \
-        -e '/^ *http-request del-header X-Forwarded-For$/d' \
-        -e "/^frontend http_frontend/a\    http-request del-header X-Forwarded-For" \
+        -e '/^ *timeout http-\(request\|keep-alive\) /d' \
+        -e '/^defaults/a\    timeout http-request 10s\n    timeout http-keep-alive 75s' \
+        -e '/^ *http-request set-header X-Forwarded-For /d' \
+        -e "/^frontend http_frontend/a\    http-request set-header X-Forwarded-For %[src]" \
         -e "/^frontend http_frontend/a\    http-response return $unread if { status 400 } $plain" \
         -e "/^frontend http_frontend/a\    http-response return $again if { status 404 500:599 } $plain" \
         "$config"

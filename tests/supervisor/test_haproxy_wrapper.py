@@ -1,12 +1,15 @@
 """The wrapper before Ray Serve's HAProxy, on the configuration that the pinned Ray really writes."""
 
+import contextlib
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -206,7 +209,8 @@ def test_a_second_run_changes_nothing_more(render: Render, replica: int) -> None
     # Then it is the same
     assert twice == once
     assert len(lines(twice, "http-response return")) == 2
-    assert len(lines(twice, "http-request del-header")) == 1
+    assert len(lines(twice, "http-request set-header X-Forwarded-For")) == 1
+    assert len(lines(twice, "timeout http-request")) == 1
     assert len(lines(twice, "errorfile")) == 7
 
 
@@ -296,9 +300,53 @@ def test_a_caller_behind_a_proxy_of_the_operators_own_is_no_stranger(render: Ren
     with serving(render(replicas=replica)) as (client, _):
         # When the replica is asked what it was told
         told = client.get("/headers", headers=headers).json()
-    # Then it knows the scheme, and nobody from another machine
-    assert "x-forwarded-for" not in told
+    # Then it knows the scheme, and that this machine has called
+    assert told["x-forwarded-for"] == "127.0.0.1"
     assert told["x-forwarded-proto"] == "https"
+
+
+def served(caller: socket.socket) -> bool:
+    """Whether a whole request on that connection is answered; it stays open."""
+    caller.sendall(b"GET /200/text/plain HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer = b""
+    while not answer.endswith(b"said by the replica"):
+        if not (more := caller.recv(1000)):
+            return False
+        answer += more
+    return answer.startswith(b"HTTP/1.1 200")
+
+
+def test_who_sends_half_a_request_is_let_go(render: Render, replica: int) -> None:
+    # Given a proxy, and callers who send nothing, half a head, and a whole request
+    config = render(replicas=replica)
+    with serving(config) as (client, _), contextlib.ExitStack() as stack:
+        where = (client.base_url.host, client.base_url.port or 0)
+        silent, halting, usual = (stack.enter_context(socket.create_connection(where, 30)) for _ in range(3))
+        began = time.monotonic()
+        halting.sendall(b"GET /200/text/plain HTTP/1.1\r\nHost: x\r\nX-More: ")
+        assert served(usual)
+        # When they wait, Then the first two are let go after ten seconds, and told why
+        for caller in (silent, halting):
+            assert caller.recv(13) == b"HTTP/1.1 408 "
+        assert 8 < time.monotonic() - began < 25
+        # And a connection that has been used may rest longer
+        assert served(usual)
+
+
+def test_a_head_that_is_too_large_is_refused(render: Render, replica: int) -> None:
+    # Given a proxy
+    with serving(render(replicas=replica)) as (client, _):
+        where = (client.base_url.host, client.base_url.port or 0)
+        with socket.create_connection(where, 30) as caller:
+            # When ten megabytes of headers are sent to it
+            caller.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+            with contextlib.suppress(ConnectionError):
+                for _ in range(1000):
+                    caller.sendall(b"X-Long: " + b"x" * 10_000 + b"\r\n")
+            # Then it takes no more of them than it has room for, and others are served
+        assert client.get("/200/text/plain").status_code == 200
+        # And who sends a little more than there is room for is told that the request is bad
+        assert client.get("/200/text/plain", headers={"X-Long": "x" * 20_000}).status_code == 400
 
 
 @pytest.mark.parametrize(
