@@ -236,6 +236,8 @@ def test_what_is_installed_runs_without_the_repository(installed: Installed) -> 
 
 # -- versions ------------------------------------------------------------------------------------------------------
 
+COMES_WITH_PYTHON = {"pip", "setuptools"}
+
 
 def test_every_constraint_names_one_version() -> None:
     # Given constraints.txt
@@ -255,8 +257,9 @@ def test_the_project_and_its_constraints_name_the_same_versions() -> None:
 
 
 def test_every_requirement_is_pinned_with_all_that_it_brings() -> None:
-    # Given everything that is installed because the project, its tests or its tools ask for it
-    found = closure(requirements("dev"))
+    # Given everything that is installed because the project, its tests or its tools ask for it, less what every
+    # environment has already, in the version of its Python
+    found = {name: version for name, version in closure(requirements("dev")).items() if name not in COMES_WITH_PYTHON}
     # When the constraints are read
     # Then each is there, with the version that is installed
     assert {name: pinned().get(name) for name in found} == found
