@@ -21,6 +21,10 @@ MAX_OUTPUT_BYTES = 16 * 1000 * 1000
 MAX_DEFINITION_BYTES = 1_000_000
 MAX_NESTING = 8
 """Workflows within workflows."""
+RETRY_WITHIN_S = 29 * 86400.0
+"""One that has ended may be made to go on for so long,"""
+KEEP_ENDED_S = 30 * 86400.0
+"""and after this its events are removed; how it ended stays in SQL."""
 WEEK_S = 7 * 86400.0
 YEAR_S = 365 * 86400.0
 

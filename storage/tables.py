@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    true,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -181,11 +182,13 @@ WORKFLOWS = Table(
     Column("seq", BigInteger, nullable=False),
     Column("parent_id", String(128)),
     Column("workflow", JSON(none_as_null=True)),
+    Column("has_events", Boolean, nullable=False, server_default=true()),
     # A list leaves out workflows that are tasks of others, of which there may be many more.
     Index("workflows_by_age", "tenant", "parent_id", "created_at", "workflow_id"),
     Index("workflows_by_status_and_age", "tenant", "parent_id", "status", "created_at", "workflow_id"),
     Index("workflows_by_name_and_age", "tenant", "parent_id", "name", "created_at", "workflow_id"),
     Index("workflows_of_all_kinds_by_age", "tenant", "created_at", "workflow_id"),
+    Index("workflows_by_end", "has_events", "finished_at"),
 )
 """One row per workflow. `seq` is the last event that the row knows.
 

@@ -110,6 +110,25 @@ class WorkflowRepository:
             where=WORKFLOWS.c.seq < insert.excluded.seq,
         )
 
+    async def outlived(self, moment: datetime, limit: int) -> list[Place]:
+        """Workflows that ended before that moment and have events still, the oldest first."""
+        query = (
+            select(WORKFLOWS.c.tenant, WORKFLOWS.c.workflow_id)
+            .where(WORKFLOWS.c.has_events, WORKFLOWS.c.finished_at < moment)
+            .order_by(WORKFLOWS.c.finished_at)
+            .limit(limit)
+        )
+        async with self._database.begin() as connection:
+            return [(row.tenant, row.workflow_id) for row in await connection.execute(query)]
+
+    async def lose_events(self, places: Sequence[Place]) -> None:
+        """Note that the events of these are no more."""
+        if not places:
+            return
+        of_these = tuple_(WORKFLOWS.c.tenant, WORKFLOWS.c.workflow_id).in_(places)
+        async with self._database.begin() as connection:
+            await connection.execute(update(WORKFLOWS).where(of_these).values(has_events=False))
+
     async def get(self, tenant: str, workflow_id: str) -> Workflow | None:
         """The workflow as it ended; while it goes on, its events alone tell it whole."""
         query = select(WORKFLOWS.c.workflow).where(WORKFLOWS.c.tenant == tenant, WORKFLOWS.c.workflow_id == workflow_id)

@@ -8,6 +8,7 @@ from nats.aio.msg import Msg
 
 from actors.base import Actor
 from actors.projector.projection import TaskProjection
+from actors.projector.sweep import Sweep
 from actors.projector.workflows import WorkflowProjection
 from actors.workflow.recovery import recovered
 from actors.workflow.view import view_of
@@ -52,6 +53,7 @@ class ProjectorActor(Actor):
         ]
         for puller in self._pullers:
             self.spawn(puller.run())
+        self.spawn(Sweep(repository, self._flows.forget).run())
         return []
 
     async def end(self, grace_s: float) -> None:

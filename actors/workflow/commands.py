@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from actors.workflow.state import Place, State, Unit, cancelled
-from schemas.workflow import UnitStatus
+from schemas.workflow import RETRY_WITHIN_S, UnitStatus
 from schemas.workflow_event import (
     Cancelled,
     Cancelling,
@@ -51,9 +51,14 @@ def answer(state: State, command: WorkflowCommand, at: datetime, draft: Draft, o
             event = draft(Cancelling, **said, **sent)
         case "undo" if state.ended == "completed":
             event = draft(Cancelling, owner=owner, reason=command.reason, **sent)
-        case "retry" if state.ended in ("failed", "cancelled") and started:
+        case "retry" if state.ended in ("failed", "cancelled") and started and not too_old(state, at):
             event = draft(Retried, owner=owner, deadline_at=until, **sent)
     return event
+
+
+def too_old(state: State, at: datetime) -> bool:
+    """Whether one that has ended is about to lose its events."""
+    return state.finished_at is not None and at - state.finished_at > timedelta(seconds=RETRY_WITHIN_S)
 
 
 def usable(state: State, name: str, payload: Any) -> bool:

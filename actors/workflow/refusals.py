@@ -1,8 +1,13 @@
 """Why a command can have no effect on a workflow as it stands, in words for whoever sent it."""
 
+from datetime import datetime
+
 from actors.catalogue.entry import nearest
+from actors.workflow.commands import too_old
 from actors.workflow.state import State
 from schemas.errors import InvalidRequest
+from schemas.message import now
+from schemas.workflow import RETRY_WITHIN_S
 from schemas.workflow_event import WorkflowCommand
 
 _STANDS = {
@@ -22,8 +27,8 @@ def how_it_stands(state: State) -> str:
     return "it is paused" if state.paused else _STANDS[state.status]
 
 
-def refused(state: State, command: WorkflowCommand) -> str | None:
-    """Why a command has no effect now; None: it has one, as `actors.workflow.commands.answer` decides."""
+def refused(state: State, command: WorkflowCommand, at: datetime | None = None) -> str | None:
+    """Why a command has no effect now, or at that moment; None: it has one, as `commands.answer` decides."""
     stands = how_it_stands(state)
     over, started = state.ended is not None or state.problem is not None, state.started_at is not None
     match command.kind:
@@ -41,6 +46,8 @@ def refused(state: State, command: WorkflowCommand) -> str | None:
             return f"{stands}; only one that has failed or was cancelled can be retried"
         case "retry" if not started:
             return f"{stands} before it was started; create it again"
+        case "retry" if too_old(state, at or now()):
+            return f"{stands} more than {RETRY_WITHIN_S / 86400:.0f} days ago; create it again"
         case "undo" if state.ended != "completed":
             return f"{stands}; only one that has completed can be undone"
     return None

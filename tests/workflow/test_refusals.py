@@ -1,5 +1,6 @@
 """Whoever sends a command that can have no effect is told why."""
 
+from datetime import timedelta
 from typing import Any, get_args
 
 import hypothesis.strategies as st
@@ -11,7 +12,7 @@ from actors.workflow.refusals import check_command, refused
 from actors.workflow.state import State
 from schemas.errors import InvalidRequest
 from schemas.workflow_event import WorkflowCommand
-from tests.workflow.drive import BEGAN, Drive, created, failing
+from tests.workflow.drive import Drive, created, failing
 from tests.workflow.test_any_history import Script, carry, definitions
 
 KINDS = [kind for kind in get_args(WorkflowCommand.model_fields["kind"].annotation) if kind != "wake"]
@@ -44,8 +45,9 @@ def test_a_command_is_refused_if_and_only_if_it_would_have_no_effect(
         state = State.of(drive.events[:at])
         for kind in KINDS:
             asked = command(kind, name="release")
-            event = answer(state, asked, BEGAN, lambda kind, **said: kind, "me")
-            assert (refused(state, asked) is None) == (event is not None), (kind, state.status)
+            for moment in (drive.clock, drive.clock + timedelta(days=40)):
+                event = answer(state, asked, moment, lambda kind, **said: kind, "me")
+                assert (refused(state, asked, moment) is None) == (event is not None), (kind, state.status)
 
 
 @pytest.mark.parametrize(
@@ -64,14 +66,14 @@ def test_a_command_is_refused_if_and_only_if_it_would_have_no_effect(
     ],
 )
 def test_a_refusal_says_how_it_stands(sent: list[str], kind: str, said: str) -> None:
-    assert refused(ready(*sent).state, command(kind)) == said
+    assert refused((drive := ready(*sent)).state, command(kind), drive.clock) == said
 
 
 def test_of_one_that_has_completed_all_but_nothing_is_refused() -> None:
     drive = Drive(created({"tasks": {"draft": {"function": "f"}}}))
     drive.run()
     for kind in ("start", "signal", "pause", "resume", "cancel", "retry"):
-        assert "it has completed" in (refused(drive.state, command(kind)) or "")
+        assert "it has completed" in (refused(drive.state, command(kind), drive.clock) or "")
 
 
 def test_one_that_is_failing_is_not_said_to_be_cancelled() -> None:
@@ -79,7 +81,7 @@ def test_one_that_is_failing_is_not_said_to_be_cancelled() -> None:
     drive = Drive(created({"tasks": {"bad": slow, "slow": slow}}), failing("bad", retryable=False))
     drive.send("start")
     drive.turn(drive.answer(drive.state, drive.open[0]))  # type: ignore[arg-type]
-    assert refused(drive.state, command("pause")) == "it is failing; there is nothing left to pause"
+    assert refused(drive.state, command("pause"), drive.clock) == "it is failing; there is nothing left to pause"
 
 
 @pytest.mark.parametrize(
@@ -114,3 +116,11 @@ def test_what_a_task_waits_for_is_taken() -> None:
     state = ready().state
     for name, payload in (("release", None), ("release", [1]), ("review", {"approved": False, "comment": "no"})):
         check_command(state, command("signal", name=name, payload=payload))
+
+
+def test_one_that_ended_long_ago_cannot_go_on() -> None:
+    drive = Drive(created({"tasks": {"a": {"function": "f"}}}), failing("a", retryable=False))
+    drive.run()
+    assert refused(drive.state, command("retry"), drive.clock + timedelta(days=28)) is None
+    late = refused(drive.state, command("retry"), drive.clock + timedelta(days=30))
+    assert late == "it has failed more than 29 days ago; create it again"

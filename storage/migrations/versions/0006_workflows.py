@@ -23,9 +23,11 @@ def upgrade() -> None:
         sa.Column("seq", sa.BigInteger, nullable=False),
         sa.Column("parent_id", sa.String(128)),
         sa.Column("workflow", sa.JSON),
+        sa.Column("has_events", sa.Boolean, nullable=False, server_default=sa.true()),
     )
     by_age = ["created_at", "workflow_id"]
     op.create_index("workflows_by_age", "workflows", ["tenant", "parent_id", *by_age])
     op.create_index("workflows_by_status_and_age", "workflows", ["tenant", "parent_id", "status", *by_age])
     op.create_index("workflows_by_name_and_age", "workflows", ["tenant", "parent_id", "name", *by_age])
     op.create_index("workflows_of_all_kinds_by_age", "workflows", ["tenant", *by_age])
+    op.create_index("workflows_by_end", "workflows", ["has_events", "finished_at"])
