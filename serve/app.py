@@ -22,6 +22,7 @@ from schemas.recording import MAX_RECORDING_BYTES
 from schemas.settings import Settings, is_loopback
 from serve import (
     a2a,
+    anthropic,
     asyncapi,
     audit,
     auth,
@@ -55,6 +56,11 @@ from storage import AuditLog, CallLedger, Database, KeyRepository, QualityHistor
 DESCRIPTION = """Gives every task the cheapest team of AI agents that clears its quality bar, runs it durably, and
 returns the answer with an honest receipt. Errors are RFC 9457 problem details."""
 
+DOORS = (
+    *(tasks, workflows, steering, luxury, recordings, costs, budgets, quality),
+    *(openai, embeddings, anthropic, a2a, keys, tokens, audit, health, services, asyncapi),
+)
+"""Modules of doors, each with a `router`."""
 EXPOSED = (
     *("Location", "Preference-Applied", "Retry-After", "WWW-Authenticate", "traceparent", "Devskyy-Task"),
     *("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
@@ -64,6 +70,7 @@ EXPOSED = (
 
 def make_app(settings: Settings, name: str = "http") -> FastAPI:
     """The application; it connects to the bus of `settings` when it starts."""
+
     mcp = McpDoor()
 
     @asynccontextmanager
@@ -94,24 +101,9 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
 
     app = FastAPI(title="DevSkyy", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
-    app.include_router(tasks.router)
-    app.include_router(workflows.router)
-    app.include_router(steering.router)
-    app.include_router(luxury.router)
-    app.include_router(recordings.router)
-    app.include_router(costs.router)
-    app.include_router(budgets.router)
-    app.include_router(quality.router)
-    app.include_router(openai.router)
-    app.include_router(embeddings.router)
-    app.include_router(a2a.router)
-    app.include_router(keys.router)
-    app.include_router(tokens.router)
-    app.include_router(audit.router)
-    app.include_router(health.router)
-    app.include_router(services.router)
+    for door in DOORS:
+        app.include_router(door.router)
     app.router.routes.append(mcp.route)
-    app.include_router(asyncapi.router)
     app.add_middleware(Shortcut)  # the innermost: what stands before the doors stands before it too
     app.add_middleware(BodyLimit, larger={"/api/v1/recordings": MAX_RECORDING_BYTES})
     app.add_middleware(auth.Gate)

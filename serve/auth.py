@@ -19,10 +19,12 @@ from serve.keyring import Keyring
 from serve.rates import Headers, Rate, Rates
 
 HEALTH = "/health/"
+OPEN = frozenset({"/.well-known/agent-card.json"})
+"""What anybody may read, as health: whoever is to show a key must be able to learn how."""
 KEYS, TOKENS, AUDIT = "/api/v1/keys", "/api/v1/tokens", "/api/v1/audit"
 ADMINS = (KEYS, TOKENS, AUDIT)
 LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
-ASKS_ONLY = frozenset({"/api/v1/services/explain", "/api/v1/workflows/validate"})
+ASKS_ONLY = frozenset({"/api/v1/services/explain", "/api/v1/workflows/validate", "/v1/messages/count_tokens"})
 """Posted to, and start nothing."""
 
 
@@ -31,6 +33,11 @@ def needed(method: str, path: str) -> KeyScope:
     if any(path == door or path.startswith(f"{door}/") for door in ADMINS):
         return "admin"
     return "read" if method in LOOKS or path in ASKS_ONLY else "write"
+
+
+def is_open(path: str) -> bool:
+    """Whether anybody may come in there."""
+    return path.startswith(HEALTH) or path in OPEN
 
 
 def secret_of(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
@@ -54,7 +61,7 @@ class Gate:
         self._app, self._rates = app, Rates()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket") or scope["path"].startswith(HEALTH):
+        if scope["type"] not in ("http", "websocket") or is_open(scope["path"]):
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
@@ -133,12 +140,11 @@ def describe(app: FastAPI) -> None:
     }
     document.setdefault("components", {})["securitySchemes"] = schemes
     for path, doors in document["paths"].items():
-        if path.startswith(HEALTH):
+        if is_open(path):
             continue
-        told = problems.documented_as_openai if path.startswith(problems.OPENAI_DOORS) else problems.documented
         for door in doors.values():
             door["security"] = [{"bearer": []}, {"header": []}]
-            for status, said in told(REFUSALS).items():
+            for status, said in problems.documented_at(path, REFUSALS).items():
                 model = said.pop("model").__name__
                 content = said.get("content") or _json(model)
                 door["responses"].setdefault(str(status), {"description": said["description"], "content": content})

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from fastapi import FastAPI, Request
@@ -15,7 +15,7 @@ from schemas.message import Message
 from schemas.problem import MEDIA_TYPE, FieldError, Problem, urn
 
 RETRY_AFTER_S = 1
-OPENAI_DOORS = "/v1/"
+OPENAI_DOORS, ANTHROPIC_DOORS = "/v1/", "/v1/messages"
 
 log = structlog.get_logger()
 
@@ -47,6 +47,33 @@ def documented_as_openai(texts: Mapping[int, str]) -> dict[int | str, dict[str, 
     return {status: {"model": OpenAIFailure, "description": text} for status, text in texts.items()}
 
 
+class AnthropicError(Message):
+    type: str
+    """The kind of error, in Anthropic's words."""
+    message: str
+
+
+class AnthropicFailure(Message):
+    """An error as Anthropic's clients know it."""
+
+    type: Literal["error"] = "error"
+    error: AnthropicError
+    code: str
+    """DevSkyy's own name of the error."""
+
+
+def documented_as_anthropic(texts: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """As `documented`, for Anthropic's doors."""
+    return {status: {"model": AnthropicFailure, "description": text} for status, text in texts.items()}
+
+
+def documented_at(path: str, texts: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:
+    """As `documented`, in the shape that errors of this path have."""
+    if path.startswith(ANTHROPIC_DOORS):
+        return documented_as_anthropic(texts)
+    return documented_as_openai(texts) if path.startswith(OPENAI_DOORS) else documented(texts)
+
+
 def reply(
     problem: Problem, headers: dict[str, str] | None = None, path: str = "", again: bool | None = None
 ) -> JSONResponse:
@@ -59,9 +86,12 @@ def reply(
     headers = dict(headers or {})
     if problem.status in (429, 503):
         headers.setdefault("Retry-After", str(math.ceil(problem.retry_after_s or RETRY_AFTER_S)))
-    if path.startswith(OPENAI_DOORS):
+    if path.startswith(OPENAI_DOORS):  # Anthropic's are among them, and its clients know this header too
         if not (problem.retryable if again is None else again):
             headers["x-should-retry"] = "false"
+        if path.startswith(ANTHROPIC_DOORS):
+            status = _ANTHROPICS_STATUS.get(problem.status, problem.status)
+            return JSONResponse(as_anthropic(problem).model_dump(mode="json"), status, headers)
         return JSONResponse(as_openai(problem).model_dump(mode="json"), problem.status, headers)
     content = problem.model_dump(mode="json", exclude_none=True)
     return JSONResponse(content, problem.status, headers, media_type=MEDIA_TYPE)
@@ -76,6 +106,30 @@ def as_openai(problem: Problem) -> OpenAIFailure:
     param = problem.errors[0].field if problem.errors else "model" if problem.code == "model_not_found" else None
     error = OpenAIError(message=problem.detail, type=_KINDS.get(problem.status, other), param=param, code=problem.code)
     return OpenAIFailure(error=error)
+
+
+_ANTHROPICS_STATUS = {422: 400, 503: 529}
+"""Where Anthropic says the same by another status."""
+_ANTHROPICS_KINDS = {
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def as_anthropic(problem: Problem) -> AnthropicFailure:
+    """What Anthropic's clients know how to show.
+
+    Source: Anthropic, API reference, "Errors".
+    """
+    other = "invalid_request_error" if problem.status < 500 else "api_error"
+    error = AnthropicError(type=_ANTHROPICS_KINDS.get(problem.status, other), message=problem.detail)
+    return AnthropicFailure(error=error, code=problem.code)
 
 
 def failed(request: Request, error: DevSkyyError) -> JSONResponse:

@@ -4,6 +4,11 @@ import math
 
 IMAGE_TOKENS = 16_384
 """More than any provider of the catalogue counts for one image at its finest."""
+LIKELY_IMAGE_TOKENS = 1_600
+"""Of a large image; smaller ones take fewer. For estimates, never for bounds.
+
+Source: Anthropic, "Vision: calculate image costs".
+"""
 MESSAGE_TOKENS = 16
 """Per message, for the wrapping that providers add; with a token never shorter than a byte, an upper bound."""
 BYTES_PER_TOKEN = 4

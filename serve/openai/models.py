@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Path, Request
@@ -46,14 +47,19 @@ def names(catalogue: Catalogue) -> Sequence[str]:
 
 
 def _described(name: str, created: int) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": created, "owned_by": "devskyy"}
+    """As OpenAI's clients know a model, and as Anthropic's do, which ask at the same address."""
+    at = datetime.fromtimestamp(created, UTC).isoformat().replace("+00:00", "Z")
+    anthropics = {"type": "model", "display_name": name, "created_at": at}
+    return {"id": name, "object": "model", "created": created, "owned_by": "devskyy", **anthropics}
 
 
 @router.get("/models")
 async def models(request: Request) -> dict[str, Any]:
     """The names that `model` may have; the last ones at `/v1/embeddings`."""
     created = int(time.time())
-    return {"object": "list", "data": [_described(name, created) for name in names(request.app.state.catalogue)]}
+    found = names(request.app.state.catalogue)
+    page = {"has_more": False, "first_id": found[0], "last_id": found[-1]}
+    return {"object": "list", "data": [_described(name, created) for name in found], **page}
 
 
 @router.get("/models/{model:path}", responses=documented_as_openai({404: "No such model"}))

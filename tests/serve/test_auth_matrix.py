@@ -81,6 +81,8 @@ NEEDS: dict[tuple[str, str], KeyScope | None] = {
     ("POST", "/api/v1/tokens"): "admin",
     ("GET", "/api/v1/audit"): "admin",
     ("POST", "/v1/chat/completions"): "write",
+    ("POST", "/v1/messages"): "write",
+    ("POST", "/v1/messages/count_tokens"): "read",
     ("POST", "/v1/embeddings"): "write",
     ("POST", "/v1/responses"): "write",
     ("GET", "/v1/responses/{response_id}"): "read",
