@@ -124,7 +124,7 @@ async def serve(root: Path) -> None:
 async def _look() -> None:
     """Say on stderr whether a platform is there. Nothing is started; the tools say it too, when they are called."""
     try:
-        async with AsyncClient() as client:
+        async with AsyncClient(retries=0) as client:
             await client.health()
         said = f"the platform at {client.base_url} answers"
     except PlatformNotRunning as error:
