@@ -28,6 +28,7 @@ from serve import (
     auth,
     budgets,
     costs,
+    described,
     embeddings,
     health,
     keys,
@@ -162,3 +163,4 @@ def _build_validators(app: FastAPI) -> None:
         workflows.describe(app)
         luxury.describe(app)
         auth.describe(app)
+        described.describe(app)

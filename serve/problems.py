@@ -90,8 +90,8 @@ def reply(
         if not (problem.retryable if again is None else again):
             headers["x-should-retry"] = "false"
         if path.startswith(ANTHROPIC_DOORS):
-            status = _ANTHROPICS_STATUS.get(problem.status, problem.status)
-            return JSONResponse(as_anthropic(problem).model_dump(mode="json"), status, headers)
+            failure = as_anthropic(problem).model_dump(mode="json")
+            return JSONResponse(failure, told_as(path, problem.status), headers)
         return JSONResponse(as_openai(problem).model_dump(mode="json"), problem.status, headers)
     content = problem.model_dump(mode="json", exclude_none=True)
     return JSONResponse(content, problem.status, headers, media_type=MEDIA_TYPE)
@@ -110,6 +110,13 @@ def as_openai(problem: Problem) -> OpenAIFailure:
 
 _ANTHROPICS_STATUS = {422: 400, 503: 529}
 """Where Anthropic says the same by another status."""
+
+
+def told_as(path: str, status: int) -> int:
+    """The status by which a door tells of a problem of that status."""
+    return _ANTHROPICS_STATUS.get(status, status) if path.startswith(ANTHROPIC_DOORS) else status
+
+
 _ANTHROPICS_KINDS = {
     401: "authentication_error",
     402: "billing_error",
