@@ -5,17 +5,23 @@ python -m bench.auth [--requests 20000] [--keys 1000]
 
 import argparse
 import asyncio
+import secrets
 import statistics
 import tempfile
 import time
 from collections.abc import Awaitable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.key import NewKey
+from schemas.message import now
+from schemas.settings import Settings
+from schemas.token import NewToken
 from serve.auth import Gate
+from serve.jwts import Tokens
 from serve.keyring import Keyring
 from storage import Database, KeyRepository
 
@@ -38,7 +44,8 @@ class _State:
     """What the gate looks for in an application."""
 
     def __init__(self, ring: Keyring) -> None:
-        self.state, self.keyring, self.tokens = self, ring, None
+        self.state, self.keyring = self, ring
+        self.tokens = Tokens(Settings(home=Path("/nowhere"), jwt_secret=secrets.token_hex(32)))
 
 
 async def microseconds(app: ASGIApp, scope: dict[str, Any], requests: int) -> float:
@@ -75,8 +82,10 @@ async def measure(requests: int, others: int) -> None:
         scope = {"type": "http", "method": "GET", "path": "/v1/models", "headers": usual, "app": _State(ring)}
         bare = await microseconds(door, scope, requests)
         print(f"{'a door alone':<24}{bare:>8.1f} us")
-        for name, each in made.items():
-            shown = {**scope, "headers": [*usual, (b"authorization", f"Bearer {each.secret}".encode())]}
+        token = scope["app"].tokens.make(NewToken(sub="bench", expires_at=now() + timedelta(hours=1)))
+        shown_by = {name: each.secret for name, each in made.items()} | {"a token (HS256)": token.token}
+        for name, secret in shown_by.items():
+            shown = {**scope, "headers": [*usual, (b"authorization", f"Bearer {secret}".encode())]}
             took = await microseconds(Gate(door), shown, requests)
             print(f"{name:<24}{took:>8.1f} us, {took - bare:.1f} more")
         again = statistics.median(looks[1:])

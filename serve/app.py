@@ -118,8 +118,8 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
 async def _know_callers(app: FastAPI, settings: Settings, database: Database) -> None:
     """Whatever tells who calls, and keeps what they did."""
     app.state.keys = KeyRepository(database)
-    app.state.tokens = Tokens(settings) if settings.takes_tokens else None
-    may_open = is_loopback(settings.http_host) and not settings.takes_tokens
+    app.state.tokens = Tokens(settings)
+    may_open = is_loopback(settings.http_host) and not app.state.tokens.taken
     app.state.keyring = Keyring(app.state.keys, settings.operator_sha256, open_without_keys=may_open)
     await app.state.keyring.look()
     app.state.audit = AuditLog(database)
@@ -130,8 +130,7 @@ async def _know_callers(app: FastAPI, settings: Settings, database: Database) ->
 async def _forget_callers(app: FastAPI) -> None:
     await app.state.trail.close()
     await app.state.keyring.close()
-    if app.state.tokens is not None:
-        await app.state.tokens.close()
+    await app.state.tokens.close()
 
 
 def _guard(app: FastAPI, settings: Settings) -> None:

@@ -87,9 +87,10 @@ class Gate:
 
 async def _caller(state: Any, secret: str | None) -> Caller:
     """Whose key or token this is."""
-    tokens: Tokens | None = state.tokens
-    if tokens is not None and secret is not None and is_token(secret):
-        return await tokens.caller(secret)
+    if secret is not None and is_token(secret):
+        tokens: Tokens = state.tokens
+        if tokens.taken:
+            return await tokens.caller(secret)
     ring: Keyring = state.keyring
     return await ring.caller(secret)
 

@@ -71,6 +71,8 @@ class Tokens:
         self._secret = settings.jwt_secret
         self._keys = KeySet(settings.jwks_url) if settings.jwks_url is not None else None
         self._issuer, self._audience = settings.jwt_issuer, settings.jwt_audience
+        self.taken = settings.takes_tokens
+        """Whether anybody may come with one."""
 
     async def caller(self, token: str) -> Caller:
         """As whom a token lets its bearer in.

@@ -14,7 +14,7 @@ from schemas.problem import Problem, urn
 from schemas.settings import is_loopback
 from serve import problems
 from serve.metrics import REQUESTS, SECONDS
-from serve.nesting import MOST, Nesting, deepest
+from serve.nesting import Nesting, trouble
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 """20 MB of inputs in base64, and room for the rest."""
@@ -74,7 +74,7 @@ class _Refused(Exception):
 
 class BodyLimit:
     """Refuses bodies that nobody could use or should wait for: over the limit, whether they announce their size or not;
-    packed, since what they unpack to is not known before; nested too deep; or too slow."""
+    packed, since what they unpack to is not known before; of too many parts, or nested too deep; or too slow."""
 
     def __init__(self, app: ASGIApp, limit: int = MAX_BODY_BYTES, larger: Mapping[str, int] | None = None) -> None:
         """`larger` has the limits of the paths that take more."""
@@ -86,6 +86,7 @@ class BodyLimit:
             return
         limit = self._larger.get(scope["path"], self._limit)
         refusal, json = _by_headers(scope["headers"], limit)
+        json = json and scope["path"] not in self._larger  # those read lines
         if refusal is not None:
             await _refuse(refusal, scope, receive, send)
             return
@@ -107,15 +108,12 @@ class BodyLimit:
             first, whole = not size, not message.get("more_body", False)
             size += len(body)
             if size > limit:
-                refusal = Problem.of(TooLarge("the body", size, limit))
+                refusal = Problem.of(TooLarge("the body", size, limit), scope["path"])
             elif json and body:
-                if first and whole:
-                    deep = deepest(body)
-                else:
-                    nesting = nesting or Nesting()
-                    deep = nesting.read(body)
-                if deep > MOST:
-                    refusal = Problem.of(InvalidRequest("body", f"is nested too deep: more than {MOST} levels"))
+                if nesting is None and not (first and whole):
+                    nesting = Nesting()
+                if (wrong := trouble(body, nesting)) is not None:
+                    refusal = Problem.of(InvalidRequest("body", wrong), scope["path"])
             if refusal is not None:
                 raise _Refused
             return message

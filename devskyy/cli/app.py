@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from devskyy.cli import (
+    audit,
     bench,
     budgets,
     classify,
@@ -20,6 +21,7 @@ from devskyy.cli import (
     run,
     services,
     tasks,
+    tokens,
     workflows,
 )
 from devskyy.cli.codes import ExitCode, of_error
@@ -45,6 +47,8 @@ app.command("costs")(costs.costs)
 app.command("budgets")(budgets.budgets)
 app.command("quality")(qualities.quality)
 app.add_typer(keys.app, name="keys")
+app.add_typer(tokens.app, name="token")
+app.command("audit")(audit.audit)
 app.command("mcp")(mcp.mcp)
 app.command("nats-url")(platform.nats_url)
 app.command("classify")(classify.classify)

@@ -3,7 +3,7 @@
 import re
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -11,9 +11,9 @@ from schemas.errors import InvalidRequest
 from schemas.message import now
 
 if TYPE_CHECKING:
-    from devskyy.wire import KeyOptions
+    from devskyy.wire import KeyChanges, KeyOptions
     from schemas.budget import Budget
-    from schemas.key import ApiKey
+    from schemas.key import ApiKey, KeyScope
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -27,16 +27,22 @@ class ScopeName(StrEnum):
     READ = "read"
     WRITE = "write"
     ADMIN = "admin"
+    VIEWER = "viewer"
+    OPERATOR = "operator"
 
 
-app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Make, list, change and revoke API keys.", no_args_is_help=True)
+NO_LIMIT = "none"
 
 
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
     scope: Annotated[
-        list[ScopeName] | None, typer.Option(help="What it may do; each includes those before it. Left out: write.")
+        list[ScopeName] | None,
+        typer.Option(
+            help="What it may do; each includes those before it. Left out: write. viewer is read, operator write."
+        ),
     ] = None,
     tenant: Annotated[str | None, typer.Option(help="Whose tasks it sees. Left out: yours.")] = None,
     expires: Annotated[
@@ -50,8 +56,10 @@ def create(
     """Make a key. Its secret is printed this once; the first key shuts the platform to whoever has none."""
     from devskyy.cli import render
     from devskyy.client import Client
+    from schemas.key import ROLES
 
-    options: KeyOptions = {"scopes": [each.value for each in scope or ()] or None, "tenant": tenant, "rpm": rpm}
+    scopes = [cast("KeyScope", ROLES.get(each.value, each.value)) for each in scope or ()]
+    options: KeyOptions = {"scopes": scopes or None, "tenant": tenant, "rpm": rpm}
     if expires is not None:
         options["expires_at"] = moment(expires, now())
     if usd_per_day is not None or tokens_per_day is not None:
@@ -99,6 +107,62 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command()
+def update(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `devskyy keys list` shows it.")],
+    usd_per_day: Annotated[
+        str | None, typer.Option(metavar="USD|none", help="What it may spend in a day (UTC).")
+    ] = None,
+    tokens_per_day: Annotated[
+        str | None, typer.Option(metavar="N|none", help="Tokens that it may take in a day (UTC).")
+    ] = None,
+    rpm: Annotated[str | None, typer.Option(metavar="N|none", help="Requests that it may make in a minute.")] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(metavar="30d|DATE|never", help="When it ends: after 12h, 30d, 8w; or at a date or time."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what a key may spend, how often it may come and when it ends. What is not said stays; `none` takes a limit
+    away. It holds within five seconds."""
+    from devskyy.cli import render
+    from devskyy.client import Client
+
+    changes: KeyChanges = {}
+    budget = {
+        unit: None if said == NO_LIMIT else _number(said, option)
+        for unit, said, option in (
+            ("usd", usd_per_day, "--usd-per-day"),
+            ("tokens", tokens_per_day, "--tokens-per-day"),
+        )
+        if said is not None
+    }
+    if budget:
+        changes["budget"] = budget
+    if rpm is not None:
+        # What is no whole number is refused as such, by name, before it is sent.
+        changes["rpm"] = None if rpm == NO_LIMIT else cast("int", _number(rpm, "--rpm"))
+    if expires is not None:
+        changes["expires_at"] = None if expires in (NO_LIMIT, "never") else moment(expires, now())
+    if not changes:
+        raise InvalidRequest(
+            "options", "nothing is to be changed; say --usd-per-day, --tokens-per-day, --rpm or --expires"
+        )
+    with Client() as client:
+        key = client.update_key(key_id, **changes)
+    if as_json:
+        render.document(key)
+    else:
+        render.say(f"key {key.id}: {_may(key)}")
+
+
+def _number(text: str, option: str) -> float | int:
+    try:
+        return int(text) if text.lstrip("-").isdecimal() else float(text)
+    except ValueError:
+        raise InvalidRequest(option, f"{text!r} is no number; {NO_LIMIT!r} takes the limit away") from None
+
+
+@app.command()
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `devskyy keys list` shows it.")],
     as_json: AsJson = False,
@@ -115,18 +179,19 @@ def revoke(
         render.say(f"key {key.id} is revoked; within five seconds it opens nothing")
 
 
-def moment(text: str, at: datetime) -> datetime:
-    """A moment as people write it: a length of time from `at` on, or a date or time, by this machine's clock.
+def moment(text: str, at: datetime, option: str = "--expires", *, back: bool = False) -> datetime:
+    """A moment as people write it: a length of time from `at` on, or back, or a date or time, by this machine's clock.
 
     Raises:
         InvalidRequest: it is neither.
     """
     try:
         if found := _LENGTH.fullmatch(text.strip()):
-            return at + timedelta(**{UNITS[found[2]]: int(found[1])})
+            length = timedelta(**{UNITS[found[2]]: int(found[1])})
+            return at - length if back else at + length
         return datetime.fromisoformat(text.strip()).astimezone()
     except (ValueError, OverflowError):
-        raise InvalidRequest("--expires", f"{text!r} is neither a length such as 12h, 30d, 8w nor a date") from None
+        raise InvalidRequest(option, f"{text!r} is neither a length such as 12h, 30d, 8w nor a date") from None
 
 
 def _may(key: "ApiKey") -> str:
