@@ -325,8 +325,10 @@ async def test_a_bad_field_of_a_token_is_named(app: FastAPI, body: dict[str, Any
     assert (found["status"], [error["field"] for error in found["errors"]]) == (422, [field])
 
 
-async def test_without_a_secret_there_is_nothing_to_sign_with(settings: Settings, tasks: TaskLog) -> None:
-    app = make_app(settings.model_copy(update={"jwt_secret": None}))
+@pytest.mark.parametrize("keys", ["of another", "none"])
+async def test_without_a_secret_there_is_nothing_to_sign_with(settings: Settings, tasks: TaskLog, keys: str) -> None:
+    none = {} if keys == "of another" else {"jwks_url": None}
+    app = make_app(settings.model_copy(update={"jwt_secret": None, **none}))
     async with app.router.lifespan_context(app), at(app, OPERATORS) as operator:
         reply: httpx.Response = await operator.post(
             "/api/v1/tokens", json={"sub": "ada", "expires_at": "2100-01-01T00:00:00Z"}
