@@ -13,7 +13,8 @@ from schemas.settings import Settings
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(f"DEVSKYY_{name.upper()}", raising=False)
-    monkeypatch.delenv("DATABASE_URL", raising=False)
+    for name in ("DATABASE_URL", "JWT_SECRET_KEY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_with_nothing_set_it_runs_on_one_laptop() -> None:
@@ -140,3 +141,61 @@ def test_another_process_s_own_environment_has_no_say(monkeypatch: pytest.Monkey
     monkeypatch.setenv("DATABASE_URL", "postgresql://elsewhere/d")
     monkeypatch.setenv("DEVSKYY_HTTP_PORT", "9")
     assert Settings.load(dumped) == settings
+
+
+# -- who may call --------------------------------------------------------------------------------------------------
+
+
+def test_no_error_and_no_text_repeats_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWT_SECRET_KEY", "a secret of more than 32 bytes, indeed")
+    settings = Settings.from_environment()
+    assert settings.jwt_secret == "a secret of more than 32 bytes, indeed"
+    assert "indeed" not in repr(settings)
+    assert Settings.load(settings.dump()).jwt_secret == settings.jwt_secret
+
+
+def test_tokens_are_taken_where_they_can_be_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Settings.from_environment().takes_tokens
+    monkeypatch.setenv("DEVSKYY_JWKS_URL", "https://login.example/jwks")
+    assert Settings.from_environment().takes_tokens
+    monkeypatch.delenv("DEVSKYY_JWKS_URL")
+    monkeypatch.setenv("JWT_SECRET_KEY", "")
+    assert not Settings.from_environment().takes_tokens
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("https://login.example/jwks", "https://login.example/jwks"),
+        ("http://127.0.0.1:8080/jwks", "http://127.0.0.1:8080/jwks"),
+        ("http://localhost/jwks", "http://localhost/jwks"),
+        ("/etc/jwks.json", "/etc/jwks.json"),
+        ("file:///etc/jwks.json", "/etc/jwks.json"),
+        ("http://login.example/jwks", None),
+        ("ftp://login.example/jwks", None),
+        ("https://", None),
+    ],
+)
+def test_keys_of_tokens_come_from_where_nobody_can_change_them(
+    monkeypatch: pytest.MonkeyPatch, given: str, kept: str | None
+) -> None:
+    monkeypatch.setenv("DEVSKYY_JWKS_URL", given)
+    if kept is None:
+        with pytest.raises(ConfigError, match="DEVSKYY_JWKS_URL"):
+            Settings.from_environment()
+    else:
+        assert Settings.from_environment().jwks_url == kept
+
+
+def test_sites_are_named_with_commas_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEVSKYY_CORS_ORIGINS", " https://a.example ,http://localhost:3000,https://[::1]:8443, ")
+    assert Settings.from_environment().cors_origins == (
+        *("https://a.example", "http://localhost:3000", "https://[::1]:8443"),
+    )
+
+
+@pytest.mark.parametrize("origin", ["*", "a.example", "https://a.example/", "https://*.example", "null", "ftp://a"])
+def test_what_is_no_origin_is_refused(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    monkeypatch.setenv("DEVSKYY_CORS_ORIGINS", f"https://a.example,{origin}")
+    with pytest.raises(ConfigError, match="is no origin"):
+        Settings.from_environment()

@@ -14,7 +14,7 @@ from actors.workflow.view import view_of
 from actors.workflow.work import Outcome
 from bus.tasklog import OwnedTask, TaskLog
 from schemas.budget import Budget
-from schemas.key import SCOPES, KeyScope, digest, new_secret
+from schemas.key import ROLES, SCOPES, KeyScope, digest, new_secret
 from schemas.projection import project
 from schemas.receipt import Call, Receipt
 from schemas.settings import DEFAULT_TENANT, Settings
@@ -24,6 +24,7 @@ from storage.workflows import News
 from tests.broker import Broker
 from tests.serve.conftest import claim, complete
 from tests.serve.keys import OPERATORS, PAST, at, doors, make
+from tests.serve.tokens import SECRET, token
 from tests.workflow.drive import Drive, created
 
 NEEDS: dict[tuple[str, str], KeyScope | None] = {
@@ -100,7 +101,7 @@ def settings(broker: Broker, tmp_path: Path) -> Settings:
     home = tmp_path / "http-home"
     home.mkdir()
     fields: dict[str, Any] = {"nats_url": broker.url, "database_url": None, "config": None}
-    return Settings(home=home, operator_sha256=digest(OPERATORS), **fields)
+    return Settings(home=home, operator_sha256=digest(OPERATORS), jwt_secret=SECRET, **fields)
 
 
 @pytest.fixture
@@ -160,7 +161,21 @@ async def test_every_door_says_here_who_may_use_it(app: FastAPI) -> None:
     assert {door for door in doors(app) if door[0] not in ("HEAD", "OPTIONS")} == set(NEEDS)
 
 
-@pytest.mark.parametrize("kind", ["none", "unknown", "wrong", "expired", "revoked"])
+TOKENS_OF_NO_USE = {
+    "expired token": {"exp": 1_000_000_000},
+    "token that does not end": {"exp": None},
+    "token for others": {"aud": "another"},
+    "token of a tenant that cannot be": {"tenant": "a.b"},
+}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("none", "unknown", "wrong", "expired", "revoked"),
+        *("token of another secret", "token without a signature", *TOKENS_OF_NO_USE),
+    ],
+)
 async def test_who_has_no_key_that_may_be_used_gets_into_no_door_but_health(
     app: FastAPI, task: OwnedTask, workflow: str, kind: str
 ) -> None:
@@ -174,6 +189,9 @@ async def test_who_has_no_key_that_may_be_used_gets_into_no_door_but_health(
         "wrong": new_secret(good.key.id),
         "expired": old.secret,
         "revoked": gone.secret,
+        "token of another secret": token("another secret of more than 32 bytes", role="admin"),
+        "token without a signature": token(role="admin").rpartition(".")[0] + ".",
+        **{each: token(role="admin", **said) for each, said in TOKENS_OF_NO_USE.items()},
     }[kind]
     # When every door is tried with it
     names = names_of(task, workflow, good.key.id)
@@ -189,14 +207,16 @@ async def test_who_has_no_key_that_may_be_used_gets_into_no_door_but_health(
 
 
 @pytest.mark.parametrize("has", SCOPES)
-async def test_a_key_gets_into_the_doors_of_its_scope_and_of_those_below(
-    app: FastAPI, task: OwnedTask, workflow: str, has: KeyScope
+@pytest.mark.parametrize("by", ["key", "token"])
+async def test_a_caller_gets_into_the_doors_of_its_scope_and_of_those_below(
+    app: FastAPI, task: OwnedTask, workflow: str, has: KeyScope, by: str
 ) -> None:
-    # Given a key of one scope, and another that may be revoked
-    made, spare = await make(app, has), await make(app)
+    # Given a key or token of one scope or role, and a key that may be revoked
+    role = next(role for role, scope in ROLES.items() if scope == has)
+    secret, spare = (await make(app, has)).secret if by == "key" else token(role=role), await make(app)
     # When every door is tried with it
     names = names_of(task, workflow, spare.key.id)
-    replies = {door: await knock(app, made.secret, door, **names) for door in NEEDS}
+    replies = {door: await knock(app, secret, door, **names) for door in NEEDS}
     # Then those above its scope are shut, and no other
     above = {door for door, scope in NEEDS.items() if scope is not None and SCOPES.index(scope) > SCOPES.index(has)}
     found = statuses(replies)
@@ -213,15 +233,17 @@ async def test_a_key_gets_into_the_doors_of_its_scope_and_of_those_below(
     }
 
 
-async def test_another_tenants_key_sees_and_reaches_nothing_of_ours(
-    app: FastAPI, task: OwnedTask, workflow: str
+@pytest.mark.parametrize("by", ["key", "token"])
+async def test_another_tenants_caller_sees_and_reaches_nothing_of_ours(
+    app: FastAPI, task: OwnedTask, workflow: str, by: str
 ) -> None:
-    # Given the mightiest key of another tenant, and a key of ours with a budget
+    # Given the mightiest key or token of another tenant, and a key of ours with a budget
     theirs = await make(app, "admin", tenant="acme", budget=Budget(usd=5).model_dump())
     ours = await make(app, name=OURS, budget=Budget(usd=3).model_dump())
     # When every door is tried with it
     names = names_of(task, workflow, ours.key.id)
-    replies = {door: await knock(app, theirs.secret, door, **names) for door in NEEDS}
+    secret = theirs.secret if by == "key" else token(role="admin", tenant="acme", sub="eve")
+    replies = {door: await knock(app, secret, door, **names) for door in NEEDS}
     # Then it is let in, and nothing of ours is there
     found = statuses(replies)
     assert not {401, 403} & set(found.values())
@@ -231,7 +253,7 @@ async def test_another_tenants_key_sees_and_reaches_nothing_of_ours(
     the_platforms = ("{template}", "{model:path}")
     named = {door for door in NEEDS if "{" in door[1] and not any(each in door[1] for each in the_platforms)}
     assert {door for door, status in found.items() if status == 404} == named
-    # And our key may be used still, and of budgets it saw its own alone
+    # And our key may be used still, and of budgets it saw its tenant's alone
     assert ours.key.id in (await app.state.keys.load()).by_id
     shown = replies["GET", "/api/v1/budgets"].json()["budgets"]
     assert [(each["name"], each["limit"]) for each in shown] == [(theirs.key.id, 5.0)]

@@ -129,3 +129,58 @@ async def test_budgets_are_shown_to_those_they_concern(app: FastAPI, operator: h
         async with at(app, secret) as client:
             budgets = (await client.get("/api/v1/budgets")).json()["budgets"]
             assert any(each["scope"] == "day" for each in budgets) is shown
+
+
+# -- changing them -------------------------------------------------------------------------------------------------
+
+
+async def test_a_change_of_a_key_holds_at_once(app: FastAPI, operator: httpx.AsyncClient) -> None:
+    # Given a key that may come once a minute
+    made = await make(app, rpm=1, budget={"usd": 1.0, "tokens": 5000})
+    async with at(app, made.secret) as client:
+        statuses = [(await client.get("/api/v1/tasks")).status_code for _ in range(2)]
+        # When it is allowed more
+        body = {"rpm": 100, "budget": {"usd": 3}}
+        reply = await operator.patch(f"{DOOR}/{made.key.id}", json=body)
+        # Then it may at once, and what was not named is as before
+        assert (await client.get("/api/v1/tasks")).headers["ratelimit-limit"] == "100"
+        shown = (await client.get("/api/v1/budgets")).json()["budgets"]
+    assert (statuses, reply.status_code) == ([200, 429], 200)
+    assert reply.json() | {"last_used_at": None} == made.key.model_dump(mode="json") | {
+        **{"rpm": 100, "budget": {"usd": 3.0, "tokens": 5000}},
+    }
+    assert {(each["unit"], each["limit"]) for each in shown if each["name"] == made.key.id} == {
+        *(("usd", 3.0), ("tokens", 5000.0)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, ""),
+        ({"rpm": 0}, "rpm"),
+        ({"budget": {"usd": -1}}, "budget.usd"),
+        ({"budget": {"usd": 1, "eur": 1}}, "budget.eur"),
+        ({"scopes": ["admin"]}, "scopes"),
+        ({"tenant": "acme"}, "tenant"),
+        ({"expires_at": "2000-01-01T00:00:00Z"}, "expires_at"),
+    ],
+)
+async def test_a_bad_change_is_named(
+    app: FastAPI, operator: httpx.AsyncClient, body: dict[str, Any], field: str
+) -> None:
+    made = await make(app)
+    found = problem(await operator.patch(f"{DOOR}/{made.key.id}", json=body))
+    assert (found["status"], [error["field"] for error in found["errors"]]) == (422, [field])
+
+
+async def test_a_key_that_is_revoked_is_not_changed(app: FastAPI, operator: httpx.AsyncClient) -> None:
+    made = await make(app)
+    await operator.delete(f"{DOOR}/{made.key.id}")
+    assert problem(await operator.patch(f"{DOOR}/{made.key.id}", json={"rpm": 5}))["status"] == 409
+    assert problem(await operator.patch(f"{DOOR}/nobody", json={"rpm": 5}))["status"] == 404
+
+
+async def test_roles_words_will_do_for_scopes(operator: httpx.AsyncClient) -> None:
+    made = (await operator.post(DOOR, json={"name": "a", "scopes": ["viewer", "operator", "admin"]})).json()
+    assert made["key"]["scopes"] == ["read", "write", "admin"]

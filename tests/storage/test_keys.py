@@ -8,8 +8,8 @@ from sqlalchemy.exc import IntegrityError
 
 import storage.keys
 from schemas.budget import Budget
-from schemas.errors import NotFound
-from schemas.key import NewKey, digest, id_of
+from schemas.errors import Conflict, NotFound
+from schemas.key import KeyChange, NewKey, digest, id_of
 from storage import Database, KeyRepository
 from storage.tables import API_KEYS
 
@@ -140,3 +140,57 @@ async def test_last_use_is_noted_for_the_keys_that_were_used(keys: KeyRepository
     one, two, three = [(await keys.add(NewKey(name="ci"), "default")).key.id for _ in range(3)]
     await keys.used([one, three], NOON)
     assert {key.id: key.last_used_at for key in await keys.list()} == {one: NOON, two: None, three: NOON}
+
+
+# -- changing them -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "budget", "rpm"),
+    [
+        ({"rpm": 5}, Budget(usd=2.5, tokens=10**15), 5),
+        ({"rpm": None}, Budget(usd=2.5, tokens=10**15), None),
+        ({"budget": {"usd": 9}}, Budget(usd=9, tokens=10**15), 600),
+        ({"budget": {"usd": None}}, Budget(tokens=10**15), 600),
+        ({"budget": {"usd": None, "tokens": None}}, None, 600),
+        ({"budget": None, "rpm": 1}, None, 1),
+        ({"budget": {}}, Budget(usd=2.5, tokens=10**15), 600),
+    ],
+)
+async def test_of_a_key_only_what_is_named_is_changed(
+    keys: KeyRepository, change: dict[str, object], budget: Budget | None, rpm: int | None
+) -> None:
+    # Given a key with all that it may have
+    made = await keys.add(ALL, "acme")
+    # When something of it is changed
+    changed = await keys.change(made.key.id, KeyChange.model_validate(change))
+    # Then that is other, and nothing else
+    assert changed == made.key.model_copy(update={"budget": budget, "rpm": rpm})
+    assert await keys.list() == (changed,)
+
+
+async def test_a_key_that_was_changed_is_read_again(keys: KeyRepository) -> None:
+    # Given keys as they were read
+    made = await keys.add(ALL, "acme")
+    before = await keys.load()
+    assert await keys.load(before) is before
+    # When one is changed, twice to the same
+    for _ in range(2):
+        await keys.change(made.key.id, KeyChange(expires_at=None))
+    # Then whoever looks again is told
+    after = await keys.load(before)
+    assert after is not before
+    assert after.by_id[made.key.id].key.expires_at is None
+    assert await keys.load(after) is after
+
+
+async def test_a_key_of_another_tenant_or_one_that_is_revoked_is_not_changed(keys: KeyRepository) -> None:
+    made = await keys.add(ALL, "acme")
+    with pytest.raises(NotFound):
+        await keys.change(made.key.id, KeyChange(rpm=1), "default")
+    with pytest.raises(NotFound):
+        await keys.change("nobody", KeyChange(rpm=1))
+    revoked = await keys.revoke(made.key.id)
+    with pytest.raises(Conflict, match="is revoked"):
+        await keys.change(made.key.id, KeyChange(rpm=1))
+    assert await keys.list() == (revoked,)

@@ -64,6 +64,22 @@ def test_every_interface_is_refused_while_nobody_has_a_key(fresh: Path) -> None:
     assert not fresh.exists()
 
 
+@pytest.mark.parametrize("how", [{"jwt_secret": "x" * 32}, {"jwks_url": "https://login.example/jwks"}])
+def test_every_interface_is_accepted_where_callers_bring_tokens(tmp_path: Path, how: dict[str, str]) -> None:
+    check(settings(tmp_path, http_host="0.0.0.0", **how))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_secret_of_tokens_that_can_be_guessed_is_refused(fresh: Path, host: str) -> None:
+    # Given a secret of twelve bytes, When a platform is to start with it
+    with pytest.raises(StartError, match="JWT_SECRET_KEY has 12 bytes") as refused:
+        check(settings(fresh, http_host=host, jwt_secret="twelve bytes"))
+    # Then the remedy is named, the secret is not, and nothing was made
+    assert "openssl rand -hex 32" in refused.value.remedy
+    assert "twelve bytes" not in str(refused.value)
+    assert not fresh.exists()
+
+
 async def test_every_interface_is_accepted_with_a_key_that_may_be_used(tmp_path: Path) -> None:
     # Given a database whose keys are revoked or have expired
     wide = settings(tmp_path, http_host="0.0.0.0")
