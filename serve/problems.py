@@ -176,13 +176,25 @@ def install(app: FastAPI) -> None:
             detail=f"{request.method} {request.url.path}: {error.detail}; /docs lists what there is",
             instance=request.url.path,
         )
-        return reply(problem, dict(error.headers or {}), request.url.path)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            headers |= _allowed(request)
+        return reply(problem, headers, request.url.path)
 
     @app.exception_handler(Exception)
     async def on_failure(request: Request, error: Exception) -> JSONResponse:
         log.error("request failed", path=request.url.path, exc_info=error)
         unknown = DevSkyyError(f"{request.method} {request.url.path} failed; see the platform's log")
         return reply(Problem.of(unknown), path=request.url.path)
+
+
+def _allowed(request: Request) -> dict[str, str]:
+    """All methods of a path, as RFC 9110 wants them (section 15.5.6); the framework names those of one of its doors."""
+    template = request.app.state.doors.template(request.url.path)
+    if template is None:
+        return {}
+    methods = request.app.openapi()["paths"][template]
+    return {"Allow": ", ".join(sorted(method.upper() for method in methods))}
 
 
 def _field(finding: dict[str, Any]) -> FieldError:

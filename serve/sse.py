@@ -62,8 +62,7 @@ def describe(app: FastAPI, path: str, name: str, events: TypeAdapter[Any]) -> No
     """
     document = app.openapi()
     event = events.json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
-    for each_name, schema in event.pop("$defs").items():
-        document["components"]["schemas"].setdefault(each_name, schema)
+    event = _entered(document["components"]["schemas"], event, name.removesuffix("Event"))
     document["components"]["schemas"][name] = event
     data = {"contentMediaType": "application/json", "contentSchema": {"$ref": f"#/components/schemas/{name}"}}
     names = {"type": "string", "examples": list(event["discriminator"]["mapping"])}
@@ -79,6 +78,36 @@ def describe(app: FastAPI, path: str, name: str, events: TypeAdapter[Any]) -> No
     told = document["paths"][path]["get"]["responses"]["200"]
     told["description"] = "The events, each with its number, its name, and the whole of it as JSON on one line"
     told["content"] = {"text/event-stream": {"itemSchema": item}}
+
+
+def _entered(known: dict[str, Any], event: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Enter what an event consists of among the schemas that are known, and return the event as it then refers to it.
+    Where another schema has a name already, as tasks and workflows both are `Completed`, ours gets another.
+
+    Args:
+        kind: what the events are of; begins the other name.
+    """
+    parts = event.pop("$defs")
+    names = {name: name if known.get(name, part) == part else f"{kind}{name}" for name, part in parts.items()}
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [renamed(each) for each in value]
+        if isinstance(value, dict):
+            return {name: renamed(each) for name, each in value.items()}
+        if isinstance(value, str) and value.startswith(_SCHEMAS):
+            return _SCHEMAS + names.get(value.removeprefix(_SCHEMAS), value.removeprefix(_SCHEMAS))
+        return value
+
+    while refers := [name for name, part in parts.items() if names[name] in known and renamed(part) != known[name]]:
+        names |= {name: f"{kind}{name}" for name in refers}
+    for name, part in parts.items():
+        known[names[name]] = renamed(part)
+    entered: dict[str, Any] = renamed(event)
+    return entered
+
+
+_SCHEMAS = "#/components/schemas/"
 
 
 class _Closing(StreamingResponse):

@@ -1,6 +1,7 @@
 """The task that a messages request stands for."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,7 +11,7 @@ from schemas.completion import ToolCall
 from schemas.errors import InvalidRequest
 from schemas.problem import field_errors
 from schemas.task import Input, TaskRequest, Turn
-from serve.anthropic.wire import Block, CountRequest, MessagesRequest, Said, ToolChoice
+from serve.anthropic.wire import Block, CountRequest, MessagesRequest, Said, Shown, ToolChoice
 from serve.openai.kept import Kept, refuse_unkept
 from serve.openai.models import UnknownModel, target_of
 from serve.openai.terms import TIMEOUT_S, check_alone, request_of, sampling_of, tools_of
@@ -123,14 +124,14 @@ def _turns(said: Said, place: str) -> list[Turn]:
     return results if results and not (texts or images) else [*results, spoken]
 
 
-def _text(blocks: tuple[Block, ...], place: str) -> str:
+def _text(blocks: Sequence[Shown], place: str) -> str:
     for number, block in enumerate(blocks):
         if block.type != "text" or block.text is None:
             raise InvalidRequest(f"{place}.{number}", "is text; nothing else is taken here")
     return "\n".join(block.text or "" for block in blocks)
 
 
-def _image(block: Block, name: str, place: str) -> Input:
+def _image(block: Shown, name: str, place: str) -> Input:
     source = block.source
     if source is None or source.type != "base64" or source.data is None or source.media_type is None:
         raise InvalidRequest(f"{place}.source", "an image is given as base64 with its media_type")
@@ -140,7 +141,7 @@ def _image(block: Block, name: str, place: str) -> Input:
         raise InvalidRequest(f"{place}.source", field_errors(error)[0].message) from None
 
 
-def _document(block: Block, place: str) -> str:
+def _document(block: Shown, place: str) -> str:
     if block.source is None or block.source.type != "text" or block.source.data is None:
         raise InvalidRequest(f"{place}.source", "a document is given as text; this version reads no files")
     return block.source.data

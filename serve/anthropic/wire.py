@@ -20,17 +20,22 @@ class Source(Message):
     data: str | None = None
 
 
-class Block(Message):
-    """A piece of a message. Which fields it has follows from its type."""
+class Shown(Message):
+    """A piece of what a tool gave."""
 
     type: str
     text: str | None = None
     source: Source | None = None
+
+
+class Block(Shown):
+    """A piece of a message. Which fields it has follows from its type."""
+
     id: str | None = None
     name: str | None = None
     input: dict[str, Any] | None = None
     tool_use_id: str | None = None
-    content: "str | tuple[Block, ...] | None" = None
+    content: str | tuple[Shown, ...] | None = None
     is_error: bool | None = None
 
 

@@ -15,7 +15,7 @@ router = APIRouter(tags=["platform"])
 @router.get(
     "/asyncapi.yaml",
     response_class=Response,
-    responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}, "description": "An AsyncAPI document"}},
+    responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "object"}}}, "description": "An AsyncAPI document"}},
 )
 async def asyncapi() -> Response:
     """What can be said to the platform over NATS, and what it says there."""

@@ -3,22 +3,18 @@
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import jsonschema
 import pytest
 from fastapi import FastAPI
 
-from schemas.settings import Settings
-from serve.app import make_app
 from serve.auth import is_open
 from serve.problems import ANTHROPIC_DOORS, OPENAI_DOORS
 from tests.serve.keys import doors
+from tests.stories import STORIES
+from tests.workflow.drive import Drive, created
 
 Operation = tuple[str, str, dict[str, Any]]
-
-
-@pytest.fixture
-def app(settings: Settings) -> FastAPI:
-    return make_app(settings)
 
 
 def operations(app: FastAPI) -> Iterator[Operation]:
@@ -99,3 +95,27 @@ def test_every_parameter_is_named_as_it_is_sent(app: FastAPI) -> None:
         in_path = {each["name"] for each in said.get("parameters", ()) if each["in"] == "path"}
         named = {part[1:-1].removesuffix(":path") for part in path.split("/") if part.startswith("{")}
         assert in_path == named, (method, path)
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_events_of_tasks_are_as_they_are_described(app: FastAPI, story: str) -> None:
+    schema = resolved(app, {"$ref": "#/components/schemas/TaskEvent"})
+    for event in STORIES[story]:
+        jsonschema.Draft202012Validator(schema).validate(event.model_dump(mode="json"))
+
+
+def test_events_of_workflows_are_as_they_are_described(app: FastAPI) -> None:
+    schema = resolved(app, {"$ref": "#/components/schemas/WorkflowEvent"})
+    drive = Drive(created({"tasks": {"draft": {"function": "f"}}}))
+    drive.run()
+    assert drive.events[-1].event == "completed"
+    for event in drive.events:
+        jsonschema.Draft202012Validator(schema).validate(event.model_dump(mode="json"))
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/api/v1/tasks", "GET, POST"), ("/api/v1/tasks/x", "DELETE, GET"), ("/v1/messages", "POST")]
+)
+async def test_a_method_that_is_not_there_is_told_which_are(http: httpx.AsyncClient, path: str, allowed: str) -> None:
+    reply = await http.put(path)
+    assert (reply.status_code, reply.headers["allow"]) == (405, allowed)
