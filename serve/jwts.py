@@ -18,7 +18,6 @@ from schemas.token import MIN_SECRET_BYTES, CreatedToken, NewToken, key_of
 from serve.caller import Caller
 from serve.jwks import ALGORITHMS, KeySet
 
-NO_SECRET = "there is no JWT_SECRET_KEY to sign tokens with; set it where the platform starts"
 LEEWAY_S = 5
 """How far the clocks of two machines may be apart."""
 MOST_CHARACTERS = 8192
@@ -108,7 +107,7 @@ class Tokens:
             Conflict: there is no secret to sign with.
         """
         if self._secret is None:
-            raise Conflict(NO_SECRET)
+            raise Conflict("there is no JWT_SECRET_KEY to sign tokens with; set it where the platform starts")
         at, end = now(), new.expires_at
         claims: dict[str, Any] = {
             "sub": new.sub,

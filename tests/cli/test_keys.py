@@ -105,3 +105,50 @@ def test_any_other_text_is_a_date_or_refused_by_name(text: str) -> None:
         assert error.field == "--expires"
     else:
         assert found.tzinfo is not None
+
+
+# -- changing them -------------------------------------------------------------------------------------------------
+
+
+def test_of_a_key_what_is_said_is_changed(devskyy: Command, platform: PlatformSimulator) -> None:
+    # Given a key
+    devskyy("keys", "create", "ci", "--rpm", "60")
+    (key,) = platform.keys
+    # When it may spend so much, and come as often as it likes
+    ran = devskyy("keys", "update", key.id, "--usd-per-day", "5", "--rpm", "none", "--expires", "30d")
+    # Then that alone is sent, and what it may now is told
+    sent = platform.made("PATCH", f"/api/v1/keys/{key.id}")[0].body
+    expires = datetime.fromisoformat(sent.pop("expires_at"))
+    assert abs(expires - now() - timedelta(days=30)) < timedelta(minutes=5)
+    assert sent == {"budget": {"usd": 5.0}, "rpm": None}
+    assert (ran.code, f"key {key.id}: may write in tenant default, spend $5.00 a day, until " in ran.out) == (0, True)
+    # When every limit is taken away
+    words = ("--usd-per-day", "none", "--tokens-per-day", "none", "--expires", "never")
+    assert devskyy("keys", "update", key.id, *words, "--json").code == 0
+    sent = platform.made("PATCH", f"/api/v1/keys/{key.id}")[1].body
+    assert sent == {"budget": {"usd": None, "tokens": None}, "expires_at": None}
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ((), "--usd-per-day"),
+        (("--usd-per-day", "much"), "--usd-per-day"),
+        (("--usd-per-day", "-1"), "budget.usd"),
+        (("--tokens-per-day", "1.5"), "budget.tokens"),
+        (("--rpm", "0"), "rpm"),
+        (("--rpm", "1.5"), "rpm"),
+        (("--expires", "soon"), "--expires"),
+    ],
+)
+def test_a_bad_change_is_named_and_not_sent(
+    devskyy: Command, platform: PlatformSimulator, words: tuple[str, ...], named: str
+) -> None:
+    ran = devskyy("keys", "update", "ci-1234", *words)
+    assert (ran.code, named in ran.err) == (2, True)
+    assert platform.seen == []
+
+
+def test_roles_words_will_do_for_scopes(devskyy: Command, platform: PlatformSimulator) -> None:
+    devskyy("keys", "create", "ci", "--scope", "viewer", "--scope", "operator")
+    assert platform.made("POST", "/api/v1/keys")[0].body == {"name": "ci", "scopes": ["read", "write"]}

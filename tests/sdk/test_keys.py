@@ -132,3 +132,28 @@ def test_a_key_is_not_asked_for_twice_when_the_answer_got_lost(monkeypatch: pyte
             with pytest.raises(PlatformNotRunning):
                 ask()
             assert len(asked) == times
+
+
+def test_of_a_key_what_is_named_is_changed(platform: PlatformSimulator) -> None:
+    # Given a key
+    with Client(platform.url) as client:
+        made = client.create_key("ci", rpm=60)
+        # When what it may spend is changed, and nothing else
+        changed = client.update_key(made.key.id, budget={"usd": 5.0})
+        # Then that alone was sent
+        assert platform.made("PATCH", f"/api/v1/keys/{made.key.id}")[0].body == {"budget": {"usd": 5.0}}
+        assert (changed.budget, changed.rpm) == (Budget(usd=5), 60)
+        with pytest.raises(InvalidTask):
+            client.update_key(made.key.id)
+
+
+async def test_tokens_and_the_audit_log_are_there_for_both_clients(platform: PlatformSimulator) -> None:
+    end = datetime(2100, 1, 1, tzinfo=UTC)
+    with Client(platform.url) as client:
+        assert client.create_token("ada", end, role="viewer").key == "jwt_ada"
+        assert client.audit().entries == ()
+    async with AsyncClient(platform.url) as client:
+        assert (await client.create_token("ada", end)).scopes == ("write",)
+        assert (await client.audit(since=end, outcome="refused")).next is None
+        made = await client.create_key("ci")
+        assert (await client.update_key(made.key.id, rpm=5)).rpm == 5

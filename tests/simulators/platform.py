@@ -39,12 +39,13 @@ from starlette.types import Receive, Scope, Send
 from bus.recordings import NotRecordable
 from devskyy.supervisor.state import PlatformState
 from schemas.agent import AgentStatus
+from schemas.audit import AuditEntry, AuditList
 from schemas.budget import BudgetLeft, BudgetList
 from schemas.costs import CostRow, Costs
 from schemas.errors import DeadlineExceeded, DevSkyyError, InvalidRequest, KeyReused, NotFound
 from schemas.event import Accepted, Claimed, Ended, TaskEvent
 from schemas.health import Check, Health
-from schemas.key import ApiKey, CreatedKey, KeyList, NewKey, new_id, new_secret
+from schemas.key import ROLES, ApiKey, CreatedKey, KeyChange, KeyList, NewKey, new_id, new_secret
 from schemas.message import now
 from schemas.problem import MEDIA_TYPE, Problem, field_errors
 from schemas.quality import Quality, QualityList
@@ -54,6 +55,7 @@ from schemas.recording import Recording, Uploaded
 from schemas.selection import CandidateService, Explanation, TaskFeatures, WorkProfile
 from schemas.service import ServiceStatus
 from schemas.task import SHAPE_OF, Links, Task, TaskAccepted, TaskList, TaskRequest, TaskSummary
+from schemas.token import CreatedToken, NewToken
 
 CALL = Call(
     step="answer",
@@ -235,6 +237,7 @@ class PlatformSimulator:
         self.qualities = QualityList()
         self.budgets: tuple[BudgetLeft, ...] = ()
         self.keys: tuple[ApiKey, ...] = ()
+        self.audit: tuple[AuditEntry, ...] = ()
         self.explanation = EXPLANATION
         self.heartbeat_s = 10.0
         self.seen: list[Seen] = []
@@ -391,7 +394,10 @@ class PlatformSimulator:
             ("GET", "/api/v1/budgets"): self._budgets,
             ("POST", "/api/v1/keys"): self._create_key,
             ("GET", "/api/v1/keys"): self._list_keys,
+            ("PATCH", "/api/v1/keys/{id}"): self._change_key,
             ("DELETE", "/api/v1/keys/{id}"): self._revoke_key,
+            ("POST", "/api/v1/tokens"): self._create_token,
+            ("GET", "/api/v1/audit"): self._audit,
             ("GET", "/health/ready"): self._ready,
         }
         routes = [Route(path, self._door(answer), methods=[method]) for (method, path), answer in doors.items()]
@@ -567,6 +573,30 @@ class PlatformSimulator:
 
     async def _list_keys(self, request: Request, body: bytes) -> Response:
         return _json(KeyList(keys=self.keys))
+
+    async def _change_key(self, request: Request, body: bytes) -> Response:
+        """Knows nothing of merging: what is changed replaces what was there."""
+        key_id, change = request.path_params["id"], KeyChange.model_validate_json(body)
+        said = change.model_dump(mode="json", include=change.model_fields_set)
+        if not any((said.get("budget") or {}).values()):
+            said["budget"] = None
+        with self._changed:
+            if (found := next((k for k in self.keys if k.id == key_id), None)) is None:
+                raise NotFound("key", key_id)
+            changed = ApiKey.model_validate({**found.model_dump(), **said})
+            self.keys = tuple(changed if k.id == key_id else k for k in self.keys)
+            return _json(changed)
+
+    async def _create_token(self, request: Request, body: bytes) -> Response:
+        new = NewToken.model_validate_json(body)
+        said = {"tenant": new.tenant, "scopes": [ROLES[new.role]], "expires_at": new.expires_at}
+        return _json(CreatedToken.model_validate({"token": "eyJ.a.token", "key": f"jwt_{new.sub}", **said}), 201)
+
+    async def _audit(self, request: Request, body: bytes) -> Response:
+        start, limit = int(request.query_params.get("cursor", "0")), int(request.query_params["limit"])
+        page = self.audit[start : start + limit]
+        more = str(start + limit) if start + limit < len(self.audit) else None
+        return _json(AuditList(entries=page, next=more))
 
     async def _revoke_key(self, request: Request, body: bytes) -> Response:
         key_id = request.path_params["id"]
