@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import structlog
 
-from bus import logs, streams
+from bus import logs
 from bus.client import Bus
 from bus.desk import Endpoint
 from schemas.errors import DevSkyyError
@@ -35,6 +35,8 @@ class Actor:
     """
 
     kind: ClassVar[str] = "actor"
+    jetstream: ClassVar[bool] = True
+    """Whether its user may ask JetStream: see `bus.pieces`."""
 
     def __init__(self, name: str, settings: str) -> None:
         """`settings` is `Settings.dump()`, `nats_url` included. Must run inside an event loop, as Ray sees to."""
@@ -42,7 +44,7 @@ class Actor:
         self.settings = Settings.load(settings)
         logs.configure(self.settings.home / "logs", name, self.settings.log_level)
         assert self.settings.nats_url is not None
-        self.bus = Bus(self.settings.nats_url, name)
+        self.bus = Bus(self.settings.nats_url, name, jetstream=self.jetstream)
         self.background: set[asyncio.Task[Any]] = set()
         self._ready = asyncio.Event()
         self._life = asyncio.get_running_loop().create_task(self._live(), name=name)
@@ -76,12 +78,6 @@ class Actor:
     async def _live(self) -> None:
         try:
             await self.bus.connect(patience_s=3600)
-            await streams.ensure(
-                self.bus.client,
-                patience_s=3600,
-                budget=self.settings.stream_bytes,
-                replicas=self.settings.stream_replicas,
-            )
             endpoints = await self.begin()
             metadata = {"kind": self.kind, "pid": str(os.getpid()), **self.metadata()}
             await self.bus.serve(

@@ -8,6 +8,8 @@ import structlog
 
 from actors.agents.actor import PREFIX
 from actors.catalogue import Catalogue
+from bus import permissions
+from bus.logins import Logins
 from schemas.settings import Settings
 
 NAMESPACE = "devskyy"
@@ -64,16 +66,22 @@ def roster(settings: Settings, catalogue: Catalogue) -> tuple[Post, ...]:
 class Fleet:
     """Starts the roster on a Ray that this process is connected to, and finds again what already lives there."""
 
-    def __init__(self, settings: Settings, catalogue: Catalogue) -> None:
-        self._settings, self._posts = settings, roster(settings, catalogue)
+    def __init__(self, settings: Settings, catalogue: Catalogue, logins: Logins) -> None:
+        self._settings, self._logins, self._posts = settings, logins, roster(settings, catalogue)
         self._handles: dict[str, Any] = {}
 
     def start(self, kind: str | None = None) -> None:
         """Create every actor (of one kind) that is not there yet, each in its process."""
         for post in self._posts:
             process = post.inside or post.name
-            if process not in self._handles and kind in (None, post.kind):
-                self._handles[process] = create(post, self._settings)
+            if process in self._handles or kind not in (None, post.kind):
+                continue
+            if not self._logins.know(*users_of(post)):
+                log.warning(
+                    "it was added since the platform was started, and is there from its next start", actor=process
+                )
+                continue
+            self._handles[process] = create(post, self._settings, self._logins)
 
     async def ready(self, timeout_s: float) -> list[str]:
         """Wait for every actor to answer; the names of the processes that did not in time."""
@@ -89,8 +97,18 @@ class Fleet:
         await asyncio.gather(*(drained(handle, grace_s) for handle in self._handles.values()))
 
 
-def create(post: Post, settings: Settings) -> Any:
-    """The actor's handle. One of that name that lives is left as it is, so that this may be done again."""
+def users_of(post: Post) -> tuple[str, ...]:
+    """The broker's users that the parts of its process connect as."""
+    if post.inside == CORE:
+        return permissions.COORDINATOR, permissions.GATEWAY
+    return (post.name if post.kind == "agent" else post.kind,)
+
+
+def create(post: Post, settings: Settings, logins: Logins) -> Any:
+    """The actor's handle. One of that name that lives is left as it is, so that this may be done again.
+
+    It is told its own credentials, and nobody else's.
+    """
     import importlib
 
     import ray
@@ -110,7 +128,7 @@ def create(post: Post, settings: Settings) -> Any:
             max_restarts=-1,
             max_concurrency=64,
         )
-        .remote(post.inside or post.name, settings.dump())
+        .remote(post.inside or post.name, *(logins.settings_of(user, settings).dump() for user in users_of(post)))
     )
 
 

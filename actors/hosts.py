@@ -5,6 +5,7 @@ from typing import Any
 
 from actors.agents.hosting import PREFIX
 from actors.fleet import NAMESPACE, Post, create, drained
+from bus.logins import Logins
 from schemas.errors import Unavailable
 from schemas.settings import Settings
 
@@ -17,8 +18,8 @@ DRAIN_S = 5.0
 class RayHosts:
     """See `actors.agents.hosting.Hosts`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, logins: Logins) -> None:
+        self._settings, self._logins = settings, logins
 
     async def alive(self) -> set[str]:
         from ray.util import list_named_actors
@@ -36,7 +37,8 @@ class RayHosts:
             async with asyncio.timeout(START_S):
                 while True:
                     try:
-                        handle = await asyncio.to_thread(create, Post(name, "specialists"), self._settings)
+                        post = Post(name, "specialists")
+                        handle = await asyncio.to_thread(create, post, self._settings, self._logins)
                         return await _answers(handle)
                     except Exception as error:  # it died on the way; Ray starts it anew, or the next try does
                         why = error

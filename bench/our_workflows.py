@@ -27,6 +27,7 @@ from actors.workflow.engine import Engine
 from bus import server, streams
 from bus.client import Bus
 from bus.codec import encode
+from bus.permissions import SUPERVISOR
 from bus.subjects import WorkflowEvents
 from bus.workflowlog import WorkflowLog
 from schemas.message import now
@@ -88,7 +89,7 @@ def configuration(home: Path) -> str:
 def url(home: Path) -> str:
     found = re.search(r'^listen: "127\.0\.0\.1:(\d+)"', configuration(home), re.MULTILINE)
     assert found is not None
-    return server.url(int(found.group(1)), server.PLATFORM, server.Credentials.of_home(home).platform)
+    return server.Credentials.of_home(home).url(int(found.group(1)), SUPERVISOR)
 
 
 def settings(home: Path) -> dict[str, str]:

@@ -23,6 +23,8 @@ from bus import trace, urls
 from bus.blobs import H_REF, TRAVEL_LIMIT, Blobs
 from bus.codec import CONTENT_TYPE, decode, encode
 from bus.desk import HEARTBEAT_S, Beating, Desk, Endpoint, InFlight, Load
+from bus.inboxes import answers_of, asker_of, inbox_of, may_be_answered
+from bus.pieces import Pieces
 from bus.replies import H_STATUS, SILENCE_S, WORKING, Ack, Reply
 from bus.streams import REQUESTS
 from bus.subjects import Abort, AlertSubject, DeadLetterSubject
@@ -43,7 +45,8 @@ from schemas.problem import Problem
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
 
-INBOX_PREFIX = "_INBOX_platform"
+TRY_S = 5.0
+"""For one try to connect to one server."""
 
 H_REQUEST, H_WORK = "Devskyy-Request", "Devskyy-Work"
 H_ERROR, H_ERROR_CODE = "Nats-Service-Error", "Nats-Service-Error-Code"
@@ -54,14 +57,19 @@ log = structlog.get_logger()
 class Bus:
     """One process's connection. `connect` first; `close` drains what is under way."""
 
-    def __init__(self, url: str, name: str) -> None:
-        """`url` may name several servers of a cluster, with commas between: see `bus.urls`."""
-        self._url, self.name = url, name
+    def __init__(self, url: str, name: str, *, jetstream: bool = True) -> None:
+        """
+        Args:
+            url: may name several servers of a cluster, with commas between: see `bus.urls`.
+            jetstream: whether its user may ask JetStream. Else what is too large to travel goes through the gateway.
+        """
+        self._url, self.name, self._jetstream = url, name, jetstream
+        self._user = urls.user(url)
         self._nc = Client()
         self._js: JetStreamContext | None = None
         self._replies: dict[str, asyncio.Queue[Msg] | Reply | Ack] = {}
         self._reply_prefix = ""
-        self._id_prefix, self._ids = secrets.token_hex(8), itertools.count()
+        self._ids = itertools.count()
         self._in_flight = InFlight()
         self._running: set[asyncio.Task[Any]] = set()
         self._services: list[Service] = []
@@ -90,6 +98,11 @@ class Bus:
         return Blobs(self.js)
 
     @property
+    def bodies(self) -> Blobs | Pieces:
+        """Where large bodies of requests and answers lie."""
+        return Blobs(self.js) if self._jetstream else Pieces(self.request)
+
+    @property
     def healthy(self) -> bool:
         return self._nc.is_connected and not self.closed.is_set()
 
@@ -111,29 +124,30 @@ class Bus:
         deadline = asyncio.get_running_loop().time() + patience_s
         while True:
             try:
-                await self._nc.connect(
-                    urls.servers(self._url),
-                    **urls.login(self._url),
-                    name=self.name,
-                    connect_timeout=2,
-                    # Told to try for ever, nats-py would not come back from here either.
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0.2,
-                    ping_interval=10,
-                    max_outstanding_pings=2,
-                    pending_size=16 * 1024 * 1024,
-                    error_cb=self._on_error,
-                    disconnected_cb=self._on_disconnected,
-                    reconnected_cb=self._on_reconnected,
-                    closed_cb=self._on_closed,
-                    # Outside clients may read `_INBOX.>`: answers between our own parts go elsewhere.
-                    inbox_prefix=INBOX_PREFIX,
-                )
+                # After a refused certificate nats-py waits for ever for the connection's end.
+                async with asyncio.timeout(TRY_S * len(urls.servers(self._url))):
+                    await self._nc.connect(
+                        urls.servers(self._url),
+                        **urls.login(self._url),
+                        name=self.name,
+                        connect_timeout=2,
+                        # Told to try for ever, nats-py would not come back from here either.
+                        max_reconnect_attempts=1,
+                        reconnect_time_wait=0.2,
+                        ping_interval=10,
+                        max_outstanding_pings=2,
+                        pending_size=16 * 1024 * 1024,
+                        error_cb=self._on_error,
+                        disconnected_cb=self._on_disconnected,
+                        reconnected_cb=self._on_reconnected,
+                        closed_cb=self._on_closed,
+                        inbox_prefix=inbox_of(self._user),
+                    )
                 self._nc.options["max_reconnect_attempts"] = -1
                 break
             except (OSError, nats.errors.Error, TimeoutError) as error:
                 with contextlib.suppress(Exception):
-                    await self._nc.close()
+                    await asyncio.wait_for(self._nc.close(), TRY_S)
                 self._nc = Client()
                 self.closed.clear()
                 if asyncio.get_running_loop().time() > deadline:
@@ -141,9 +155,8 @@ class Bus:
                     raise BusUnavailable(f"no NATS server answered within {patience_s:g} s: {cause!r}") from error
                 await asyncio.sleep(0.1)
         self.connected_at = now()
-        inbox = self._nc.new_inbox()
-        self._reply_prefix = inbox + "."
-        await self._subscribe(inbox + ".*", self._on_reply)
+        self._reply_prefix = f"{answers_of(self._user)}.{secrets.token_hex(8)}."
+        await self._subscribe(self._reply_prefix + "*", self._on_reply)
         await self._subscribe(Abort.pattern(), self._on_abort)
         return self
 
@@ -191,8 +204,9 @@ class Bus:
         work.add_done_callback(self._running.discard)
 
     def _new_id(self) -> str:
-        """A name for a request, which no other process gives, nor this one again."""
-        return f"{self._id_prefix}{next(self._ids):x}"
+        """A name for a request, which nobody else gives, nor this again. It cannot be guessed: whoever answers one
+        request may publish to the inbox that the answers to others come to."""
+        return f"{secrets.token_hex(12)}{next(self._ids):x}"
 
     async def request(
         self, subject: object, message: BaseModel, reply: type[M], *, timeout_s: float, work: str | None = None
@@ -219,18 +233,18 @@ class Bus:
             headers[trace.HEADER] = parent
         try:
             if len(body := encode(message)) > TRAVEL_LIMIT:
-                body = await self.blobs.offload(body, headers, REQUESTS)
+                body = await self.bodies.offload(body, headers, REQUESTS)
             await self._publish(str(subject), body, headers, self._reply_prefix + request_id)
             msg = await self._answer(str(subject), awaited, timeout_s)
         except (asyncio.CancelledError, DeadlineExceeded):
             with contextlib.suppress(nats.errors.Error):
-                await self._nc.publish(str(Abort(request_id)), b"")
+                await self._nc.publish(str(Abort(self._user, request_id)), b"")
             raise
         finally:
             awaited.close()
             del self._replies[request_id]
         answered = msg.headers or {}
-        body = await self.blobs.load(msg) if H_REF in answered else msg.data
+        body = await self.bodies.load(msg) if H_REF in answered else msg.data
         if H_ERROR_CODE in answered:
             raise decode(body, Problem).error()
         return decode(body, reply)
@@ -319,8 +333,8 @@ class Bus:
             awaited.put_nowait(msg)
 
     async def abort(self, work: str) -> None:
-        """Stop all work on a task (or one request) wherever it goes on."""
-        await self._publish(str(Abort(work)), b"", None, "")
+        """Stop all work on a task wherever it goes on."""
+        await self._publish(str(Abort.of_task(work)), b"", None, "")
 
     # -- publishing --------------------------------------------------------------------------------------------
 
@@ -435,9 +449,7 @@ class Bus:
 
             # nats-py awaits one callback after another, so each request becomes a task of its own at once.
             async def on_request(request: Any, desk: Desk = desk) -> None:
-                headers = request._msg.headers or {}
-                keys = [headers[h] for h in (H_REQUEST, H_WORK) if h in headers]
-                self._start(self._handle(request._msg, desk), desk, keys)
+                self._start(self._handle(request._msg, desk), desk, _keys(request._msg))
 
             await service.add_endpoint(name=endpoint.name, subject=endpoint.subject, handler=on_request)
             self._desks.append(desk)
@@ -457,6 +469,9 @@ class Bus:
         return task
 
     async def _handle(self, msg: Msg, desk: Desk) -> None:
+        if msg.reply and not may_be_answered(msg.reply):
+            log.warning("a request wants its answer where none belongs", subject=msg.subject, reply=msg.reply)
+            return
         beating = Beating(self._beat, msg.reply)
         try:
             answer = await self._work(desk, msg)
@@ -477,7 +492,7 @@ class Bus:
                 raise Unavailable(f"{endpoint.name} is busy with {load.in_flight - 1} requests; try again later")
             async with desk.room:
                 if isinstance(asked, Msg):
-                    body = await self.blobs.load(asked) if H_REF in (asked.headers or {}) else asked.data
+                    body = await self.bodies.load(asked) if H_REF in (asked.headers or {}) else asked.data
                     asked = decode(body, endpoint.request)
                 answer = await endpoint.handler(asked)
         except DevSkyyError as error:
@@ -503,7 +518,7 @@ class Bus:
         asked = (
             message if isinstance(message, desk.endpoint.request) else decode(encode(message), desk.endpoint.request)
         )
-        task = self._start(self._work(desk, asked), desk, [] if work is None else [work])
+        task = self._start(self._work(desk, asked), desk, [] if work is None else [str(Abort.of_task(work))])
         try:
             await asyncio.wait([task], timeout=timeout_s)
         finally:
@@ -527,13 +542,13 @@ class Bus:
         headers = {"Content-Type": CONTENT_TYPE, **(headers or {})}
         try:
             if len(body := encode(message)) > TRAVEL_LIMIT:
-                body = await self.blobs.offload(body, headers, REQUESTS)
+                body = await self.bodies.offload(body, headers, REQUESTS)
             await self._nc.publish(reply, body, headers=headers)
-        except (nats.errors.Error, BusUnavailable) as error:
+        except (nats.errors.Error, DevSkyyError) as error:
             log.warning("a reply was lost", error=repr(error))  # the caller asks again
 
     async def _on_abort(self, msg: Msg) -> None:
-        self._in_flight.abort(Abort.parse(msg.subject).work)
+        self._in_flight.abort(msg.subject)
 
     # -- the connection ----------------------------------------------------------------------------------------
 
@@ -574,3 +589,14 @@ class Bus:
 
     async def _on_closed(self) -> None:
         self.closed.set()
+
+
+def _keys(msg: Msg) -> list[str]:
+    """The subjects on which a request may be called off."""
+    headers, keys = msg.headers or {}, []
+    with contextlib.suppress(ValueError):  # somebody else's way to name requests
+        if H_WORK in headers:
+            keys.append(str(Abort.of_task(headers[H_WORK])))
+        if H_REQUEST in headers:
+            keys.append(str(Abort(asker_of(msg.reply), headers[H_REQUEST])))
+    return keys

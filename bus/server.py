@@ -5,10 +5,12 @@ import os
 import secrets
 import shutil
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bus.files import write_private
+from bus.permissions import SUPERVISOR, Permissions
 from bus.streams import TASKS, WORKFLOWS
 from bus.subjects import Submit, TaskCommand, TaskEvents, TaskTokens, WorkflowEvents, WorkflowWake
 from schemas.errors import ConfigError, StartError
@@ -21,32 +23,39 @@ refuse the streams of an earlier start, which set more aside."""
 
 @dataclass(frozen=True)
 class Credentials:
-    """Passwords of the broker's users. Never logged."""
+    """Passwords of the broker's users, by name. Never logged."""
 
-    platform: str
-    outside: str
+    passwords: Mapping[str, str]
+
+    @property
+    def supervisor(self) -> str:
+        return self.passwords[SUPERVISOR]
+
+    @property
+    def outside(self) -> str:
+        return self.passwords[OUTSIDE]
+
+    def url(self, port: int, user: str) -> str:
+        """What one user connects with."""
+        return f"nats://{user}:{self.passwords[user]}@127.0.0.1:{port}"
 
     @classmethod
-    def of_home(cls, home: Path) -> "Credentials":
-        """Read `credentials.json`, or make it with mode 0600 the first time.
+    def of_home(cls, home: Path, users: Iterable[str] = ()) -> "Credentials":
+        """Read `credentials.json`, mode 0600, and make what is missing: the file, or some of these users' passwords.
 
         Raises:
             ConfigError: the file is there and cannot be used.
         """
         path = home / "credentials.json"
-        if not path.exists():
-            made = cls(platform=secrets.token_urlsafe(24), outside=secrets.token_urlsafe(24))
-            write_private(path, json.dumps({"nats": {PLATFORM: made.platform, OUTSIDE: made.outside}}))
-            return made
         try:
-            users = json.loads(path.read_text())["nats"]
-            return cls(platform=users[PLATFORM], outside=users[OUTSIDE])
-        except (ValueError, KeyError, TypeError, OSError) as error:
+            known: dict[str, str] = json.loads(path.read_text())["nats"] if path.exists() else {}
+            missing = [user for user in (SUPERVISOR, OUTSIDE, *users) if not isinstance(known.get(user), str)]
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise ConfigError(str(path), "", f"cannot be read ({error!r}); delete it to have a new one made") from None
-
-
-def url(port: int, user: str, password: str) -> str:
-    return f"nats://{user}:{password}@127.0.0.1:{port}"
+        if missing:
+            known |= {user: secrets.token_urlsafe(24) for user in missing}
+            write_private(path, json.dumps({"nats": known}))
+        return cls(known)
 
 
 def binary() -> str:
@@ -72,8 +81,13 @@ def environment() -> dict[str, str]:
     return {} if "GOMAXPROCS" in os.environ else {"GOMAXPROCS": str(max(1, cores // 2))}
 
 
-def write_config(home: Path, port: int, credentials: Credentials, tenant: str) -> Path:
+def write_config(
+    home: Path, port: int, credentials: Credentials, tenant: str, users: Mapping[str, Permissions]
+) -> Path:
     """Write the server's configuration and return its path.
+
+    Args:
+        users: the platform's parts, and what each may do; beside them the supervisor, which may do everything.
 
     The outside user may submit, command and read its tenant's tasks and workflows, and the text of tasks as it is
     written, and nothing else: it has no consumers (a consumer may deliver to any subject), and reads what it missed
@@ -109,7 +123,10 @@ jetstream {{ store_dir: {json.dumps(str(store))}, sync_interval: always, max_fil
 accounts {{
   {PLATFORM}: {{
     jetstream: enabled
-    users: [ {{ user: {PLATFORM}, password: {json.dumps(credentials.platform)} }} ]
+    users: [
+      {{ user: {SUPERVISOR}, password: {json.dumps(credentials.supervisor)} }}
+      {_users(credentials, users)}
+    ]
     exports: {json.dumps(exports)}
   }}
   {OUTSIDE}: {{
@@ -123,3 +140,12 @@ accounts {{
     path = store / "nats.conf"
     write_private(path, config)
     return path
+
+
+def _users(credentials: Credentials, users: Mapping[str, Permissions]) -> str:
+    return "\n      ".join(
+        f"{{ user: {json.dumps(name)}, password: {json.dumps(credentials.passwords[name])}, permissions: {{\n"
+        f"          publish: {{ allow: {json.dumps(may.publish)} }}\n"
+        f"          subscribe: {{ allow: {json.dumps(may.subscribe)} }} }} }}"
+        for name, may in users.items()
+    )

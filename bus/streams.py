@@ -256,8 +256,18 @@ def _stream_configs(budget: int) -> list[api.StreamConfig]:
     ]
 
 
-async def ensure(client: Client, patience_s: float = 30.0, budget: int = BUDGET_BYTES, replicas: int = 1) -> None:
+async def ensure(
+    client: Client,
+    patience_s: float = 30.0,
+    budget: int = BUDGET_BYTES,
+    replicas: int = 1,
+    *,
+    all_stores: bool = False,
+) -> None:
     """Create what is missing and bring what is there up to date, waiting for JetStream to be up.
+
+    Args:
+        all_stores: also those that are else made when first needed, where those who need them may not make any.
 
     Raises:
         BusUnavailable: JetStream did not answer in time.
@@ -268,7 +278,7 @@ async def ensure(client: Client, patience_s: float = 30.0, budget: int = BUDGET_
     told = ""
     while True:
         try:
-            await _ensure_once(client.jetstream(timeout=5), budget, replicas)
+            await _ensure_once(client.jetstream(timeout=5), budget, replicas, all_stores)
             return
         except (nats.errors.Error, APIError, TimeoutError) as error:
             code = error.err_code if isinstance(error, APIError) else None
@@ -286,11 +296,11 @@ async def ensure(client: Client, patience_s: float = 30.0, budget: int = BUDGET_
             await asyncio.sleep(0.2)
 
 
-async def _ensure_once(js: JetStreamContext, budget: int, replicas: int) -> None:
+async def _ensure_once(js: JetStreamContext, budget: int, replicas: int, all_stores: bool) -> None:
     configs = stream_configs(budget, replicas)
     for bucket in STORES:
         # With several copies it takes all servers to make a store, so none is left for when one of them is down.
-        if replicas > 1 or await _there(js, f"OBJ_{bucket}"):
+        if all_stores or replicas > 1 or await _there(js, f"OBJ_{bucket}"):
             configs.append(store_config(bucket, configs[-1]))
     growths: list[tuple[int, api.StreamConfig]] = []
     for config in configs:

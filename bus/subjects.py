@@ -20,6 +20,17 @@ def token(text: str) -> str:
     return text
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether there is a subject that two patterns both match."""
+    ours, theirs = one.split("."), other.split(".")
+    for our, their in zip(ours, theirs, strict=False):
+        if ">" in (our, their):
+            return True
+        if our != their and "*" not in (our, their):
+            return False
+    return len(ours) == len(theirs)
+
+
 class AnySubject:
     """What all kinds of subjects have in common."""
 
@@ -96,6 +107,10 @@ class TaskEvents(AnySubject):
     @classmethod
     def of_tenant(cls, tenant: str) -> str:
         return f"{ROOT}.tasks.{token(tenant)}.>"
+
+    @classmethod
+    def of_tenants(cls) -> str:
+        return f"{ROOT}.tasks.>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +240,29 @@ class OpenReservation(AnySubject):
 
 @dataclass(frozen=True, slots=True)
 class Abort(AnySubject):
-    """Stop working: `work` is the id of a request, or of a task for everything under it."""
+    """Stop working. `by` is the user that asked, and `work` the id of its request; or `by` is `tasks`, and `work` the
+    id of a task, for everything under it. So whoever may only ask can call off its own requests, and nobody else's."""
 
+    by: str
     work: str
-    _parts: ClassVar[tuple[str, ...]] = ("aborts", "{work}")
+    _parts: ClassVar[tuple[str, ...]] = ("aborts", "{by}", "{work}")
+
+    @classmethod
+    def of_task(cls, task: str) -> Self:
+        return cls("tasks", task)
+
+    @classmethod
+    def of_tasks(cls) -> str:
+        return cls.pattern(by="tasks")
+
+
+@dataclass(frozen=True, slots=True)
+class Payload(AnySubject):
+    """Ask the gateway for what is too large to travel, piece by piece; `verb` is `fetch` or `keep`. For those who have
+    no JetStream."""
+
+    verb: str
+    _parts: ClassVar[tuple[str, ...]] = ("payloads", "{verb}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +306,10 @@ class WorkflowEvents(AnySubject):
     @classmethod
     def of_tenant(cls, tenant: str) -> str:
         return f"{ROOT}.workflows.{token(tenant)}.>"
+
+    @classmethod
+    def of_tenants(cls) -> str:
+        return f"{ROOT}.workflows.>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,11 @@
 
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from bus.subjects import token
+
+ANYBODY = "platform"
+"""Stands for a user that has no name, or one that no subject can hold."""
+
 
 def servers(url: str) -> list[str]:
     """Each server by itself."""
@@ -25,6 +30,14 @@ def login(url: str) -> dict[str, str]:
     if user is None:
         return {}
     return {"token": unquote(user)} if password is None else {"user": unquote(user), "password": unquote(password)}
+
+
+def user(url: str) -> str:
+    """Whose inboxes answers come to: the user's, where there is one of a plain name."""
+    try:
+        return token(login(url).get("user", ANYBODY))
+    except ValueError:
+        return ANYBODY
 
 
 def shown(url: str) -> str:

@@ -18,11 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from bus import server, streams
+from bus import permissions, server, streams
 from bus.client import Bus
 from bus.tasklog import TaskLog
 from schemas.settings import DEFAULT_TENANT
 
+AGENTS, SPECIALISTS = ("writing", "coding"), ("critic", "editor")
+"""Those who have users of the broker; there need be no others of their names."""
 START_S = 15.0
 STOP_S = 10.0
 
@@ -40,18 +42,23 @@ class Broker:
         self.home, self.tenant = home, tenant
         self.port = 0
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.credentials = server.Credentials.of_home(home)
+        self.users = permissions.table(permissions.users(AGENTS, SPECIALISTS))
+        self.credentials = server.Credentials.of_home(home, self.users)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        """For a part of the platform."""
-        return server.url(self.port, server.PLATFORM, self.credentials.platform)
+        """For whoever may do everything."""
+        return self.url_of(permissions.SUPERVISOR)
 
     @property
     def outside_url(self) -> str:
         """For a client from outside."""
-        return server.url(self.port, server.OUTSIDE, self.credentials.outside)
+        return self.url_of(server.OUTSIDE)
+
+    def url_of(self, user: str) -> str:
+        """For one part of the platform."""
+        return self.credentials.url(self.port, user)
 
     @property
     def store(self) -> Path:
@@ -81,7 +88,7 @@ class Broker:
         raise RuntimeError(f"nats-server did not start:\n{self.log[-2000:]}")
 
     def write_config(self, port: int) -> Path:
-        return server.write_config(self.home, port, self.credentials, self.tenant)
+        return server.write_config(self.home, port, self.credentials, self.tenant, self.users)
 
     def _answers(self, port: int) -> bool:
         give_up = time.monotonic() + START_S

@@ -24,6 +24,7 @@ import psutil
 import yaml
 
 from bus.client import Bus
+from bus.server import PLATFORM
 from bus.streams import CACHE
 from devskyy.supervisor import processes
 from devskyy.supervisor.state import PlatformState, read_state
@@ -190,6 +191,12 @@ class LivePlatform:
             parts.append(f"--- {path.name}\n" + "\n".join(path.read_text(errors="replace").splitlines()[-lines:]))
         return "\n".join(parts)
 
+    def refused(self) -> list[str]:
+        """What the broker refused a part of the platform; outside clients may try what they like."""
+        log = self.home / "logs" / "nats.log"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        return [line for line in lines if " Violation" in line and f'"{PLATFORM}/' in line]
+
     def json(self, *words: str, timeout_s: float = 120.0) -> Any:
         done = self.cli(*words, "--json", timeout_s=timeout_s)
         return json.loads(done.stdout)
@@ -221,4 +228,5 @@ def running(home: Path, config: dict[str, Any] | None = None, **variables: str) 
             platform.down()
         left = platform.processes()
         processes.kill(left)
+        assert not platform.refused(), platform.refused()
         assert not left, f"left behind: {[p.name() for p in left]}"

@@ -20,6 +20,7 @@ class AgentActor(Actor):
     """A model agent: answers one step of a task at a time, many at once."""
 
     kind = "agent"
+    jetstream = False
 
     async def begin(self) -> list[Endpoint]:
         return [endpoint_for(self.name.removeprefix(PREFIX), "ask", load(self.settings.config), self.bus)]

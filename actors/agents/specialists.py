@@ -25,6 +25,7 @@ class SpecialistsActor(Actor):
     """Every specialist of the catalogue; several hosts share their work, and any of them does for any seat."""
 
     kind = "specialists"
+    jetstream = False
 
     async def begin(self) -> list[Endpoint]:
         catalogue = brief(load(self.settings.config), os.environ)

@@ -18,12 +18,17 @@ from schemas.settings import Settings
 class CoordinatorActorWithGateway:
     """What Ray starts and ends as one."""
 
-    def __init__(self, name: str, settings: str) -> None:
-        """As an actor's. It stands for `coordinator-0` and `gateway-0`; `name` is the process's, and its log's."""
-        self._gateway = GatewayActor("gateway-0", settings)
-        self._coordinator = CoordinatorActor("coordinator-0", settings)
+    def __init__(self, name: str, coordinator: str, gateway: str) -> None:
+        """It stands for `coordinator-0` and `gateway-0`; `name` is the process's, and its log's.
+
+        Args:
+            coordinator: the settings of the one, as an actor's.
+            gateway: those of the other, which connects as another user.
+        """
+        self._gateway = GatewayActor("gateway-0", gateway)
+        self._coordinator = CoordinatorActor("coordinator-0", coordinator)
         self._coordinator.bus.stand_beside(self._gateway.bus)
-        known = Settings.load(settings)
+        known = Settings.load(coordinator)
         logs.configure(known.home / "logs", name, known.log_level)
 
     @property

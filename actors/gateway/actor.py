@@ -17,6 +17,7 @@ from actors.gateway.providers import EmbeddedProvider, LitellmProvider, OpenAIPr
 from actors.gateway.purse import Purse
 from actors.gateway.steadiness import Steadiness
 from actors.gateway.surroundings import Surroundings
+from bus import pieces
 from bus.cache import Cache
 from bus.desk import Endpoint
 from bus.journal import Journal
@@ -92,6 +93,7 @@ class GatewayActor(Actor):
             Endpoint("complete", ModelsComplete.pattern(), Complete, self._gateway.complete, concurrency=4096),
             Endpoint("embed", ModelsEmbed.pattern(), Embed, self._embedding.embed, concurrency=256),
             Endpoint("alive", str(GatewayAlive(self.instance)), Alive, self._alive, concurrency=1024),
+            *pieces.endpoints(lambda: self.bus.blobs),
         ]
 
     async def end(self, grace_s: float) -> None:

@@ -14,6 +14,7 @@ class ModelsActor(Actor):
     """Runs the embedded models; needs no key and no network."""
 
     kind = "models"
+    jetstream = False
 
     async def begin(self) -> list[Endpoint]:
         self._model = await asyncio.to_thread(EmbeddedModel, threads=max(1, (os.cpu_count() or 1) - 1))

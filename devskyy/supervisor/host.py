@@ -16,9 +16,10 @@ import structlog
 
 from actors.agents.hosting import Hosting
 from actors.hosts import RayHosts
-from bus import logs
+from bus import logs, permissions, streams
 from bus.client import Bus
 from bus.desk import Endpoint
+from bus.logins import Logins
 from bus.subjects import FleetScale
 from schemas.fleet import Scale
 from schemas.settings import Settings
@@ -31,9 +32,9 @@ log = structlog.get_logger()
 
 
 def main() -> None:
-    settings = Settings.load(sys.stdin.readline())
+    settings, logins = Settings.load(sys.stdin.readline()), Logins.load(sys.stdin.readline())
     logs.configure(settings.home / "logs", "host", settings.log_level)
-    asyncio.run(_run(sys.argv[1], settings))
+    asyncio.run(_run(sys.argv[1], settings, logins))
 
 
 def _hear_stop(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -47,18 +48,19 @@ def _say(**what: Any) -> None:
     sys.stdout.flush()
 
 
-async def _run(address: str, settings: Settings) -> None:
+async def _run(address: str, settings: Settings, logins: Logins) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     threading.Thread(target=_hear_stop, args=(loop, stop), name="stop", daemon=True).start()
     _say(waiting="ray")
-    fleet = await asyncio.to_thread(_begin, address, settings)
+    bus, _ = await asyncio.gather(_connected(settings, logins), asyncio.to_thread(_join, address, settings))
+    fleet = await asyncio.to_thread(_begin, settings, logins)
     _say(waiting="actors")
     while late := await fleet.ready(timeout_s=5):
         _say(waiting="actors: " + ", ".join(late))
-    hosts = RayHosts(settings)
+    hosts = RayHosts(settings, logins)
     hosting = Hosting(hosts, settings.roles_per_actor, settings.specialist_actors, settings.specialist_idle_s)
-    bus = await _answer(hosting, settings)
+    await _answer(hosting, bus)
     _say(ready=True)
     log.info("ready")
     ends: list[Coroutine[Any, Any, Any]] = [stop.wait(), bus.closed.wait(), hosting.watch()]
@@ -71,13 +73,32 @@ async def _run(address: str, settings: Settings) -> None:
     await _drain(fleet, hosts, settings)
 
 
-async def _answer(hosting: Hosting, settings: Settings) -> Bus:
-    """Start hosts of specialists for whoever asks over the bus."""
+async def _connected(settings: Settings, logins: Logins) -> Bus:
+    """A connection, once the streams are there, which nobody else makes. A broker that comes back without has them made
+    again."""
     assert settings.nats_url is not None
-    bus = await Bus(settings.nats_url, NAME).connect(patience_s=3600)
+    bus = Bus(settings.nats_url, NAME)
+
+    async def ensure() -> None:
+        await streams.ensure(
+            bus.client,
+            patience_s=3600,
+            budget=settings.stream_bytes,
+            replicas=settings.stream_replicas,
+            # Users of the embedded broker may not make the stores that they need; with one's own, everybody may.
+            all_stores=bool(logins.urls),
+        )
+
+    await bus.connect(patience_s=3600)
+    await ensure()
+    bus.when_reconnected(ensure)
+    return bus
+
+
+async def _answer(hosting: Hosting, bus: Bus) -> None:
+    """Start hosts of specialists for whoever asks over the bus."""
     endpoint = Endpoint("scale", str(FleetScale()), Scale, hosting.scale, concurrency=1024)
     await bus.serve(NAME, [endpoint], "Starts actors.", {"kind": NAME, "pid": str(os.getpid())})
-    return bus
 
 
 async def _drain(fleet: Any, hosts: Any, settings: Settings) -> None:
@@ -98,19 +119,24 @@ def _close_doors() -> None:
     serve.delete(APPLICATION, _blocking=False)
 
 
-def _begin(address: str, settings: Settings) -> Any:
+def _join(address: str, settings: Settings) -> None:
     import ray
 
-    from actors.catalogue import load
-    from actors.fleet import NAMESPACE, Fleet
-    from serve.deployment import run
+    from actors.fleet import NAMESPACE
 
     _connect(ray, address, NAMESPACE, local=settings.ray_address is None)
-    fleet = Fleet(settings, load(settings.config))
+
+
+def _begin(settings: Settings, logins: Logins) -> Any:
+    from actors.catalogue import load
+    from actors.fleet import Fleet
+    from serve.deployment import run
+
+    fleet = Fleet(settings, load(settings.config), logins)
     # The models load for seconds while Serve waits for seconds; the others would only slow both down (measured: 2 s).
     fleet.start("models")
     _say(waiting="serve")
-    run(settings)
+    run(logins.settings_of(permissions.HTTP, settings))
     fleet.start()
     return fleet
 

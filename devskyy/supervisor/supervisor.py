@@ -19,9 +19,11 @@ import nats.js.errors
 import psutil
 import structlog
 
-from bus import logs, server
+from actors.catalogue import load
+from bus import logs, permissions, server
 from bus.client import Bus
 from bus.files import tail
+from bus.logins import Logins
 from devskyy.supervisor import ports, processes, ray_head
 from devskyy.supervisor.checks import ENOUGH_DISK, EVERY_INTERFACE, check, check_port, locked, stream_budget
 from devskyy.supervisor.operator import operators_key
@@ -58,6 +60,7 @@ class Supervisor:
         self._ready = self._was_ready = False
         self._settings = settings
         self._embedded_nats = settings.nats_url is None
+        self._logins = Logins()
         self._state: PlatformState | None = None
         self._bus: Bus | None = None
         self._disk_was_full = False
@@ -99,16 +102,19 @@ class Supervisor:
             log.warning("ended what a killed supervisor had left", processes=ended)
 
     async def _start(self) -> None:
-        credentials = server.Credentials.of_home(self._home)
         operator = digest(operators_key(self._home))
         self._settings = self._settings.model_copy(update={"operator_sha256": operator})
         outside: str | None = None
         if self._embedded_nats:
             (self._nats_port,) = ports.free(1)
             budget = stream_budget(self._settings)
-            self._nats_config = server.write_config(self._home, self._nats_port, credentials, DEFAULT_TENANT)
-            url = server.url(self._nats_port, server.PLATFORM, credentials.platform)
-            outside = server.url(self._nats_port, server.OUTSIDE, credentials.outside)
+            catalogue = load(self._settings.config)
+            users = permissions.table(permissions.users(catalogue.carriers, catalogue.specialists))
+            credentials = server.Credentials.of_home(self._home, users)
+            self._nats_config = server.write_config(self._home, self._nats_port, credentials, DEFAULT_TENANT, users)
+            self._logins = Logins({user: credentials.url(self._nats_port, user) for user in users})
+            url = credentials.url(self._nats_port, permissions.SUPERVISOR)
+            outside = credentials.url(self._nats_port, server.OUTSIDE)
             self._settings = self._settings.model_copy(update={"nats_url": url, "stream_bytes": budget})
         assert self._settings.nats_url is not None
         self._state = PlatformState(
@@ -156,7 +162,7 @@ class Supervisor:
         self._host = await self._spawn(command, "host", self._ray_environment, piped=True)
         assert self._host.stdin is not None
         with contextlib.suppress(ConnectionError):  # it ended at once, which is seen to while watching
-            self._host.stdin.write(self._settings.dump().encode() + b"\n")
+            self._host.stdin.write(f"{self._settings.dump()}\n{self._logins.dump()}\n".encode())
             await self._host.stdin.drain()
         if self._hearing is not None:
             self._hearing.cancel()

@@ -11,6 +11,7 @@ from actors.workflow.engine import Heard, Told
 from bus import subjects
 from bus.cache import Cached
 from bus.journal import Entry
+from bus.pieces import Fetch, Keep, Kept, Piece
 from bus.subjects import AnySubject
 from bus.workflowlog import Snapshot
 from schemas import event, workflow_event
@@ -85,6 +86,7 @@ CHANNELS = (
     Channel(subjects.CachedAnswer, "receive", (Cached,)),
     Channel(subjects.PurseCounter, "receive", (Nothing,)),
     Channel(subjects.OpenReservation, "receive", (Reservation,)),
+    Channel(subjects.Payload, "receive", (Fetch, Keep), (Piece, Kept)),
     Channel(subjects.Abort, "receive", (Nothing,)),
     Channel(subjects.AlertSubject, "send", (Alert,)),
     Channel(subjects.DeadLetterSubject, "send", (DeadLetter,)),
@@ -107,6 +109,7 @@ PARAMETERS: dict[str, str] = {
     "name": "What has the budget: a day, service, key or task",
     "unit": "What is counted",
     "reservation": "A reservation's id",
+    "by": "Whose request it is, by the user's name; or `tasks`",
     "work": "The id of a request, or of a task for everything under it",
     "level": "1 notice, 2 warning, 3 error, 4 emergency",
     "origin": "The stream or the door that the message came through",

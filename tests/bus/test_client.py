@@ -354,7 +354,7 @@ async def test_connecting_gives_up_in_time(broker: Broker, fault: str, cause: st
         url = broker.url
         await asyncio.to_thread(broker.stop)
     else:
-        url = broker.url.replace(broker.credentials.platform, "guess")
+        url = broker.url.replace(broker.credentials.supervisor, "guess")
     began = asyncio.get_running_loop().time()
     with pytest.raises(BusUnavailable, match=rf"within 0\.5 s: .*{cause}"):
         await Bus(url, "hopeless").connect(patience_s=0.5)

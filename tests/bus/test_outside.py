@@ -132,7 +132,7 @@ FORBIDDEN_TO_PUBLISH = [
     str(TaskEvents(TENANT, "t", "completed")),
     str(ModelsComplete("coordinator")),
     str(AgentAsk("writing")),
-    "devskyy.v1.aborts.t",
+    "devskyy.v1.aborts.tasks.t",
     "devskyy.v1.alerts.4",
     str(TaskTokens(TENANT, "t")),
     "devskyy.v1.calls.default.t.s.d",
@@ -144,7 +144,7 @@ FORBIDDEN_TO_PUBLISH = [
     str(WorkflowTimer(TENANT, "w")),
     str(WorkflowDue(TENANT, "w")),
     str(WorkflowSnapshot(TENANT, "w")),
-    "_INBOX_platform.guess",
+    "_INBOX_supervisor.guess",
     "$SRV.PING",
     "$JS.API.INFO",
     "$JS.API.STREAM.NAMES",
@@ -207,7 +207,7 @@ async def test_the_outside_user_publishes_nothing_else(bus: Bus, outside: Outsid
         "devskyy.v1.models.>",
         "devskyy.v1.calls.>",
         "devskyy.v1.alerts.>",
-        "_INBOX_platform.>",
+        "_INBOX_supervisor.>",
         "$JS.>",
         "$SRV.>",
         "$SYS.>",
@@ -230,7 +230,7 @@ async def test_an_answer_cannot_be_steered_where_the_outside_user_may_not_publis
 
     await bus.client.subscribe("devskyy.v1.>", cb=watch)
     await bus.settle()
-    targets = ["devskyy.v1.aborts.victim", str(TaskLogEntry("other", "t", "completed")), str(AgentAsk("writing"))]
+    targets = ["devskyy.v1.aborts.tasks.victim", str(TaskLogEntry("other", "t", "completed")), str(AgentAsk("writing"))]
     for target in targets:
         await outside.client.publish(str(TaskCommand(TENANT, "t")), b"x", reply=target)
         await outside.client.publish(
@@ -249,7 +249,7 @@ async def test_an_answer_cannot_be_steered_where_the_outside_user_may_not_publis
 
 
 async def test_a_guessed_password_does_not_connect(broker: Broker) -> None:
-    url = broker.outside_url.replace(broker.credentials.outside, broker.credentials.platform)
+    url = broker.outside_url.replace(broker.credentials.outside, broker.credentials.supervisor)
 
     async def quiet(error: Exception) -> None: ...
 

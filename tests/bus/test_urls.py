@@ -59,10 +59,10 @@ def test_whatever_credentials_hold_they_come_through_whole_and_are_not_shown(
 async def test_a_password_with_anything_in_it_connects(tmp_path: Path) -> None:
     # Given a server whose password has what a URL or a list of them would end at
     broker = Broker(tmp_path)
-    broker.credentials = Credentials(platform="a,b@c:d/e%41 f", outside="x")
+    broker.credentials = Credentials({**broker.credentials.passwords, "supervisor": "a,b@c:d/e%41 f"})
     broker.start()
     # When it stands in the URL, spelled as URLs spell it
-    bus = Bus(f"nats://platform:{quote('a,b@c:d/e%41 f', safe='')}@127.0.0.1:{broker.port}", "test")
+    bus = Bus(f"nats://supervisor:{quote('a,b@c:d/e%41 f', safe='')}@127.0.0.1:{broker.port}", "test")
     try:
         await bus.connect(patience_s=10)
         # Then it is let in
