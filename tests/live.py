@@ -86,7 +86,7 @@ class LivePlatform:
 
     @property
     def environment(self) -> dict[str, str]:
-        keys = ("_API_KEY", "DEVSKYY_", "DATABASE_URL")
+        keys = ("_API_KEY", "DEVSKYY_", "DATABASE_URL", "JWT_SECRET_KEY")
         clean = {name: value for name, value in os.environ.items() if not any(k in name for k in keys)}
         clean |= {"DEVSKYY_HOME": str(self.home), "DEVSKYY_HTTP_PORT": str(self.port), **self.variables}
         if self.config is not None:

@@ -34,7 +34,7 @@ Command = Callable[..., Ran]
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home without a platform, in an environment that says nothing else."""
-    for name in [name for name in os.environ if name.startswith("DEVSKYY_") or name.endswith("_API_KEY")]:
+    for name in [name for name in os.environ if name.startswith("DEVSKYY_") or "_KEY" in name]:
         monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir(mode=0o700)

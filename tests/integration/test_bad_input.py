@@ -191,6 +191,15 @@ def test_a_host_that_others_can_reach_is_refused_without_a_key(home: Path) -> No
     assert nothing_started(home)
 
 
+def test_a_secret_of_tokens_that_can_be_guessed_is_refused(home: Path) -> None:
+    done = start(home, free_port(), JWT_SECRET_KEY="twelve bytes")
+    assert done.returncode == 1
+    assert "JWT_SECRET_KEY has 12 bytes" in " ".join(done.stderr.split())
+    assert "openssl rand -hex 32" in " ".join(done.stderr.split())
+    assert "twelve bytes" not in done.stderr
+    assert nothing_started(home)
+
+
 def test_a_ray_cluster_with_a_loopback_broker_is_refused_with_the_remedy(home: Path) -> None:
     done = start(home, free_port(), DEVSKYY_RAY_ADDRESS="10.1.2.3:6379")
     assert done.returncode == 1
