@@ -42,6 +42,11 @@ FOLLOW_RECHECK_S = 5.0
 """A follower that has heard nothing for this long reads the log again, should the connection have dropped an event."""
 FOLLOW_RETRY_S = 0.5
 """Between two tries of a follower to read the log while the bus is away."""
+HEARD = 8
+"""Messages that wait for a follower. Of more the oldest are forgotten, and it reads them in the log once it goes on: so one
+that stands still, as its client does not read, holds no more than these and a portion."""
+PORTION = 16
+"""Events that a follower reads at once."""
 
 _CALLED = {
     TASKS: "the task log",
@@ -223,11 +228,14 @@ class EventLog(Generic[E]):
             return last.stream_seq
         raise WrongLastSequence(of) from None
 
-    async def read(self, tenant: str, of: str, after: int = 0, start: int = 1) -> list[Logged[E]]:
+    async def read(
+        self, tenant: str, of: str, after: int = 0, start: int = 1, limit: int | None = None
+    ) -> list[Logged[E]]:
         """Events of one thing, oldest first, those with `seq` over `after`.
 
         Args:
             start: the place in the stream to begin at; what lies before is not even loaded.
+            limit: events that are loaded at most.
 
         Raises:
             NotFound: there is none, it has grown too old for the stream, or nothing of it lies from `start` on.
@@ -235,9 +243,12 @@ class EventLog(Generic[E]):
         """
         found: list[Logged[E]] = []
         pattern = self._kind.events_of(tenant, of)
-        async with contextlib.aclosing(history.messages(self._bus, self._kind.stream, pattern, start)) as messages:
+        messages = history.messages(self._bus, self._kind.stream, pattern, start, limit or history.BATCH)
+        async with contextlib.aclosing(messages):
             async for msg in messages:
                 found.append(Logged(int((msg.headers or {})["Nats-Sequence"]), await self.event_of(msg)))
+                if len(found) == limit:
+                    break
         if not found:
             raise NotFound(self._kind.noun, of)
         return [entry for entry in found if entry.event.seq > after]
@@ -276,9 +287,11 @@ class EventLog(Generic[E]):
             NotFound: see `read`.
             BusUnavailable: the stream did not answer at the start, or the connection is gone for good.
         """
-        live: asyncio.Queue[Msg] = asyncio.Queue()
+        live: asyncio.Queue[Msg] = asyncio.Queue(HEARD)
 
         async def on_event(msg: Msg) -> None:
+            if live.full():
+                live.get_nowait()
             live.put_nowait(msg)
 
         # Subscribed before reading, on one connection: what is stored after the reading will be heard.
@@ -301,6 +314,9 @@ class EventLog(Generic[E]):
                     if entry.event.seq > known:
                         known = entry.event.seq
                         yield entry.event
+                if len(fresh) == PORTION:
+                    heard = None
+                    continue
                 if ended and live.empty():
                     return
                 try:
@@ -313,13 +329,13 @@ class EventLog(Generic[E]):
                 await subscription.unsubscribe()
 
     async def _news(self, tenant: str, of: str, known: int, place: int, heard: Logged[E] | None) -> list[Logged[E]]:
-        """What follows `place` in the stream: the event just heard if it is the next, else whatever the log holds."""
+        """What follows `place` in the stream: the event just heard if it is the next, else a portion of the log."""
         if heard is not None and heard.stream_seq <= place:
             return []
         if heard is not None and heard.event.seq == known + 1:
             return [heard]
         try:
-            return await self.read(tenant, of, 0, place + 1)
+            return await self.read(tenant, of, 0, place + 1, PORTION)
         except NotFound:
             if not place:
                 raise

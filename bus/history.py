@@ -18,11 +18,16 @@ CATCH_UP_S = 5.0
 _PAUSE_S = 0.02
 
 
-async def messages(bus: Bus, stream: str, pattern: str, start: int = 1) -> AsyncGenerator[Msg, None]:
+async def messages(
+    bus: Bus, stream: str, pattern: str, start: int = 1, batch: int = BATCH
+) -> AsyncGenerator[Msg, None]:
     """Every message on subjects that match, oldest first, from `start` on; all that was acknowledged before this began.
 
     In a cluster any server that keeps the stream answers, also one that has not heard of the last messages yet; its
     leader is therefore asked how far they go.
+
+    Args:
+        batch: messages that are asked for at once; a reader that stops after so many has them all.
 
     Raises:
         BusUnavailable: the stream did not answer.
@@ -30,7 +35,7 @@ async def messages(bus: Bus, stream: str, pattern: str, start: int = 1) -> Async
     give_up = asyncio.get_running_loop().time() + CATCH_UP_S
     last = await _last(bus, stream, pattern) if bus.clustered else None
     while last is None or start <= last:
-        request = json.dumps({"next_by_subj": pattern, "seq": start, "batch": BATCH}).encode()
+        request = json.dumps({"next_by_subj": pattern, "seq": start, "batch": batch}).encode()
         pending = 0
         async with contextlib.aclosing(bus.ask_many(f"$JS.API.DIRECT.GET.{stream}", request)) as answers:
             async for msg in answers:

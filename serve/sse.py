@@ -99,8 +99,9 @@ def _entered(known: dict[str, Any], event: dict[str, Any], kind: str) -> dict[st
             return _SCHEMAS + names.get(value.removeprefix(_SCHEMAS), value.removeprefix(_SCHEMAS))
         return value
 
-    while refers := [name for name, part in parts.items() if names[name] in known and renamed(part) != known[name]]:
-        names |= {name: f"{kind}{name}" for name in refers}
+    # One that refers to another of another name is another itself.
+    while taken := [name for name, part in parts.items() if known.get(names[name], renamed(part)) != renamed(part)]:
+        names |= {name: f"{kind}{names[name]}" for name in taken}
     for name, part in parts.items():
         known[names[name]] = renamed(part)
     entered: dict[str, Any] = renamed(event)
@@ -147,7 +148,7 @@ async def with_pauses(followed: AsyncIterator[E]) -> AsyncGenerator[E | None, No
     The follower runs in a task of its own, not in a task group around the `yield`s: a response that is cancelled at
     one of these would leave the group's scope in another task than entered it.
     """
-    heard: asyncio.Queue[E | Exception | None] = asyncio.Queue(16)
+    heard: asyncio.Queue[E | Exception | None] = asyncio.Queue(1)  # of what is not read, no more is held
 
     async def pump() -> None:
         try:

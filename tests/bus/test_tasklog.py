@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from bus import streams, trace
 from bus.blobs import H_REF
 from bus.client import Bus
 from bus.codec import decode_as
-from bus.eventlog import EVENT_LIMIT
+from bus.eventlog import EVENT_LIMIT, FOLLOW_RECHECK_S, HEARD, PORTION
 from bus.streams import CALLS, TASKS
 from bus.subjects import TaskEvents
 from bus.tasklog import OwnedTask, TaskLog, check, fingerprint, task_id_of
@@ -444,6 +445,39 @@ async def test_a_follower_who_waits_beyond_the_end_is_told_of_it(tasks: TaskLog)
     async with asyncio.timeout(LONG_S):
         await follower.done
     assert follower.seen == []
+
+
+async def test_a_follower_that_stands_still_holds_little_and_then_has_every_event(bus: Bus, tasks: TaskLog) -> None:
+    # Given a follower that does not go on after the first event
+    task, _ = await tasks.accept(HELLO, TENANT)
+    owned = await own(tasks, task.task_id)
+    following = tasks.follow(TENANT, task.task_id)
+    seen = [await anext(following)]
+    # When far more follows than it may hold, the end included
+    answer = "x" * 100_000
+    for epoch in range(1, 5 * (HEARD + PORTION)):
+        await owned.append(claimed(owned, epoch, owner=answer))
+    await owned.append(completed(owned))
+    await bus.client.flush()
+    gc.collect()
+    held = [each for each in gc.get_objects() if isinstance(each, Msg) and len(each.data) > len(answer)]
+    assert len(held) <= HEARD
+    # Then it has all of it when it goes on, each once, and at once
+    del held
+    async with asyncio.timeout(FOLLOW_RECHECK_S):
+        seen += [event async for event in following]
+    assert seen == owned.events
+
+
+@pytest.mark.parametrize("events", [PORTION - 1, PORTION, PORTION + 1, 2 * PORTION])
+async def test_a_follower_reads_a_log_of_any_length_to_its_end(tasks: TaskLog, events: int) -> None:
+    task, _ = await tasks.accept(HELLO, TENANT)
+    owned = await own(tasks, task.task_id)
+    for epoch in range(1, events - 1):
+        await owned.append(claimed(owned, epoch))
+    await owned.append(completed(owned))
+    async with asyncio.timeout(FOLLOW_RECHECK_S):
+        assert [event async for event in tasks.follow(TENANT, task.task_id)] == owned.events
 
 
 async def test_a_follower_reads_each_event_once(tasks: TaskLog, monkeypatch: pytest.MonkeyPatch) -> None:
