@@ -148,6 +148,39 @@ class Blobs(Bodies):
         except (nats.errors.Error, APIError, TimeoutError) as error:
             raise BusUnavailable(f"payload {name} was not read: {error!r}") from error
 
+    async def erase(self, name: str) -> bool:
+        """Delete the bytes behind a name, and return whether there were any. Of the name itself a mark is left.
+
+        Raises:
+            BusUnavailable: they may still be there.
+        """
+        bucket, _, digest = name.rpartition("/")
+        try:
+            await (await self._js.object_store(bucket or PAYLOADS)).delete(digest)
+        except NotFoundError:
+            return False
+        except (nats.errors.Error, APIError, TimeoutError) as error:
+            raise BusUnavailable(f"payload {name} was not erased: {error!r}") from error
+        return True
+
+    async def names_of(self, owner: str) -> list[str]:
+        """What is stored of an owner, or of all whose names begin with it and a dot, in every store. It reads the names
+        of all that there is.
+
+        Raises:
+            BusUnavailable: a store did not answer.
+        """
+        found = []
+        for bucket in _KEEP_S:
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    there = await (await self._js.object_store(bucket)).list(ignore_deletes=True)
+            except NotFoundError:
+                continue
+            except (nats.errors.Error, APIError, TimeoutError) as error:
+                raise BusUnavailable(f"{bucket} were not listed: {error!r}") from error
+            found += [f"{bucket}/{each.name}" for each in there if f"{each.name}.".startswith(f"{owner}.")]
+        return found
     async def _info(self, name: str) -> tuple[str, api.ObjectInfo]:
         bucket, _, digest = name.rpartition("/")
         store = await self._js.object_store(bucket or PAYLOADS)

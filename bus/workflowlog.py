@@ -45,6 +45,11 @@ KIND: Kind[WorkflowEvent] = Kind(
 )
 
 
+def owner_of(tenant: str, workflow_id: str) -> str:
+    """What the names of objects begin with that belong to one workflow."""
+    return f"{tenant}.{workflow_id}"
+
+
 class Snapshot(Message):
     """How a workflow stood after one of its events, as its owner wrote it."""
 
@@ -141,17 +146,18 @@ class WorkflowLog:
         except (nats.errors.Error, APIError, TimeoutError) as error:
             raise BusUnavailable(f"workflow {workflow_id} was not removed: {error!r}") from error
 
-    async def store(self, data: bytes, until: datetime) -> str:
+    async def store(self, data: bytes, until: datetime, owner: str | None = None) -> str:
         """Store what an event refers to, and return its name for `Bus.blobs.get`.
 
         Args:
+            owner: whose it is alone, so that it can be erased with it: see `owner_of`.
             until: when the workflow is over; what is stored outlives that by at least fifteen days.
 
         Raises:
             BusUnavailable: it was not stored.
         """
         left_s = (until - now()).total_seconds()
-        return await self._bus.blobs.put(data, PAYLOADS if left_s < KEEP_S / 2 else LASTING)
+        return await self._bus.blobs.put(data, PAYLOADS if left_s < KEEP_S / 2 else LASTING, owner)
 
     # -- wakes -------------------------------------------------------------------------------------------------
 
@@ -232,7 +238,7 @@ class WorkflowLog:
             body = await _beside(len(plain), zlib.compress, plain, 1)
             if len(body) > EVENT_LIMIT:
                 # Always under this name, so that the last one goes.
-                headers[H_REF] = await self._bus.blobs.replace(f"{tenant}.{workflow_id}", body, STATES)
+                headers[H_REF] = await self._bus.blobs.replace(owner_of(tenant, workflow_id), body, STATES)
                 body = b""
             await self._bus.put(subject, body, headers)
         except (DevSkyyError, nats.errors.Error, APIError, TimeoutError) as error:

@@ -19,6 +19,7 @@ from schemas.agent import AgentStatus
 from schemas.audit import AuditList, Outcome
 from schemas.budget import BudgetLeft
 from schemas.costs import CostKey, Costs
+from schemas.erasure import Erased
 from schemas.health import Health
 from schemas.key import ApiKey, CreatedKey
 from schemas.quality import QualityBy, QualityList
@@ -168,6 +169,25 @@ class Client(Workflows, _Base):
     def cancel(self, task_id: str) -> Task:
         """Ask for the task's end; it has ended when `wait` returns. A task that has ended already stays as it is."""
         return self._send(wire.cancel(task_id))
+
+    def delete_task(self, task_id: str, *, with_costs: bool = False) -> Erased:
+        """Erase a task that has ended, everywhere it is kept, and say what was removed from where.
+
+        Args:
+            with_costs: whether what it cost is erased too; else that stays in the sums, without a name.
+
+        Raises:
+            Conflict: it has not ended.
+        """
+        return self._send(wire.delete_task(task_id, with_costs))
+
+    def erase_tenant(self, tenant: str) -> Erased:
+        """Erase everything of a tenant, what it cost and its keys included. Only who runs the platform may.
+
+        Raises:
+            Conflict: something of it has not ended.
+        """
+        return self._send(wire.erase_tenant(tenant))
 
     # Recordings
 
@@ -369,6 +389,14 @@ class AsyncClient(AsyncWorkflows, _Base):
     async def cancel(self, task_id: str) -> Task:
         """As `Client.cancel`."""
         return await self._send(wire.cancel(task_id))
+
+    async def delete_task(self, task_id: str, *, with_costs: bool = False) -> Erased:
+        """As `Client.delete_task`."""
+        return await self._send(wire.delete_task(task_id, with_costs))
+
+    async def erase_tenant(self, tenant: str) -> Erased:
+        """As `Client.erase_tenant`."""
+        return await self._send(wire.erase_tenant(tenant))
 
     # Recordings
 

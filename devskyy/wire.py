@@ -20,6 +20,7 @@ from schemas.agent import AgentStatus
 from schemas.audit import AuditList, Outcome
 from schemas.budget import Budget, BudgetLeft, BudgetList
 from schemas.costs import CostKey, Costs
+from schemas.erasure import Erased
 from schemas.errors import ConfigError, DevSkyyError, InvalidRequest
 from schemas.event import TERMINAL
 from schemas.health import Health
@@ -194,6 +195,26 @@ def tasks(limit: int | None, cursor: str | None, status: Status | None) -> Verb[
 
 def cancel(task_id: str) -> Verb[Task]:
     return Verb("DELETE", _path(task_id), {200: reader(Task), 202: reader(Task)})
+
+
+def delete(path: str, **asked: bool) -> Verb[Erased]:
+    """Have something erased."""
+    params = {name: "true" for name, wanted in asked.items() if wanted}
+    return Verb("DELETE", path, {200: reader(Erased)}, params=params)
+
+
+def delete_task(task_id: str, with_costs: bool) -> Verb[Erased]:
+    return delete(_path(task_id), purge=True, with_costs=with_costs)
+
+
+def erase_tenant(tenant: str) -> Verb[Erased]:
+    """
+    Raises:
+        InvalidRequest: the name is empty; nothing was sent.
+    """
+    if not tenant:
+        raise InvalidRequest("tenant", "is empty")
+    return delete(f"/api/v1/tenants/{quote(tenant, safe='')}")
 
 
 def recording(task_id: str) -> Verb[str]:

@@ -10,6 +10,7 @@ from devskyy.errors import StillRunning
 from devskyy.sse import Story, so_far
 from devskyy.wire import WAIT_S, Verb
 from devskyy.workflow_wire import WorkflowOptions, WorkflowSource
+from schemas.erasure import Erased
 from schemas.workflow import (
     TemplateSummary,
     Workflow,
@@ -217,6 +218,14 @@ class Workflows:
         """
         return self._send(wire.cancel(workflow_id, reason, compensate, idempotency_key, wait_s))
 
+    def delete_workflow(self, workflow_id: str, *, with_costs: bool = False) -> Erased:
+        """Erase a workflow that has ended, with its tasks, everywhere they are kept: see `Client.delete_task`.
+
+        Raises:
+            Conflict: it has not ended, or is a task of another.
+        """
+        return self._send(wire.delete_workflow(workflow_id, with_costs))
+
     def retry_workflow(
         self, workflow_id: str, task: str | None = None, *, wait_s: float = 0.0, idempotency_key: str | None = None
     ) -> Workflow:
@@ -393,6 +402,10 @@ class AsyncWorkflows:
     ) -> Workflow:
         """As `Client.cancel_workflow`."""
         return await self._send(wire.cancel(workflow_id, reason, compensate, idempotency_key, wait_s))
+
+    async def delete_workflow(self, workflow_id: str, *, with_costs: bool = False) -> Erased:
+        """As `Client.delete_workflow`."""
+        return await self._send(wire.delete_workflow(workflow_id, with_costs))
 
     async def retry_workflow(
         self, workflow_id: str, task: str | None = None, *, wait_s: float = 0.0, idempotency_key: str | None = None

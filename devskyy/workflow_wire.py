@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from devskyy.errors import BadReply, InvalidTask, WorkflowCancelled, WorkflowFailed
 from devskyy.sse import Story
-from devskyy.wire import Verb, reader
+from devskyy.wire import Verb, delete, reader
+from schemas.erasure import Erased
 from schemas.errors import InvalidRequest, InvalidWorkflow
 from schemas.message import Strict
 from schemas.problem import Problem, field_errors
@@ -170,6 +171,10 @@ def command(
 def cancel(workflow_id: str, reason: str | None, compensate: bool, key: str | None, hold_s: float) -> Verb[Workflow]:
     said = {"compensate": compensate} | ({} if reason is None else {"reason": reason})
     return command(workflow_id, "cancel", key, hold_s, _checked(CancelRequest, said))
+
+
+def delete_workflow(workflow_id: str, with_costs: bool) -> Verb[Erased]:
+    return delete(_path(workflow_id), with_costs=with_costs)
 
 
 def retry(workflow_id: str, task: str | None, key: str | None, hold_s: float) -> Verb[Workflow]:

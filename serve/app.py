@@ -30,6 +30,7 @@ from serve import (
     costs,
     described,
     embeddings,
+    erasure,
     health,
     keys,
     luxury,
@@ -52,13 +53,22 @@ from serve.middleware import METHODS, BodyLimit, LoopbackOnly, Observed
 from serve.security_headers import SecurityHeaders, policies
 from serve.shortcut import Shortcut
 from serve.trail import Trail
-from storage import AuditLog, CallLedger, Database, KeyRepository, QualityHistory, TaskRepository, WorkflowRepository
+from storage import (
+    AuditLog,
+    CallLedger,
+    Database,
+    Erasure,
+    KeyRepository,
+    QualityHistory,
+    TaskRepository,
+    WorkflowRepository,
+)
 
 DESCRIPTION = """Gives every task the cheapest team of AI agents that clears its quality bar, runs it durably, and
 returns the answer with an honest receipt. Errors are RFC 9457 problem details."""
 
 DOORS = (
-    *(tasks, workflows, steering, luxury, recordings, costs, budgets, quality),
+    *(tasks, workflows, steering, luxury, recordings, costs, budgets, quality, erasure),
     *(openai, embeddings, anthropic, a2a, keys, tokens, audit, health, services, asyncapi),
 )
 """Modules of doors, each with a `router`."""
@@ -83,7 +93,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
         await database.migrate()
         app.state.bus, app.state.tasks = bus, TaskLog(bus)
         app.state.kept, app.state.ledger = TaskRepository(database), CallLedger(database)
-        app.state.qualities = QualityHistory(database)
+        app.state.qualities, app.state.erasure = QualityHistory(database), Erasure(database)
         app.state.kept_workflows = WorkflowRepository(database)
         app.state.recordings = Recordings(bus)
         await _know_callers(app, settings, database)

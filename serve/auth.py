@@ -21,8 +21,8 @@ from serve.rates import Headers, Rate, Rates
 HEALTH = "/health/"
 OPEN = frozenset({"/.well-known/agent-card.json"})
 """What anybody may read, as health: whoever is to show a key must be able to learn how."""
-KEYS, TOKENS, AUDIT = "/api/v1/keys", "/api/v1/tokens", "/api/v1/audit"
-ADMINS = (KEYS, TOKENS, AUDIT)
+KEYS, TOKENS, AUDIT, TENANTS = "/api/v1/keys", "/api/v1/tokens", "/api/v1/audit", "/api/v1/tenants"
+ADMINS = (KEYS, TOKENS, AUDIT, TENANTS)
 LOOKS = frozenset({"GET", "HEAD", "OPTIONS"})
 ASKS_ONLY = frozenset({"/api/v1/services/explain", "/api/v1/workflows/validate", "/v1/messages/count_tokens"})
 """Posted to, and start nothing."""

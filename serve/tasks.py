@@ -8,11 +8,13 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from actors.coordinator.staffing import staff
 from bus.subjects import token
 from bus.tasklog import TaskLog
+from schemas.erasure import Erased
 from schemas.errors import NotFound
 from schemas.event import TASK_EVENT, Command
 from schemas.task import Links, Status, Task, TaskAccepted, TaskList, TaskRequest
 from serve import sse
 from serve.caller import caller
+from serve.erasure import Erasing, WithCosts
 from serve.headers import IdempotencyKey, LastEventId, Prefer, check_key, last_event, wait_s
 from serve.problems import documented
 from serve.recordings import check_replay
@@ -109,12 +111,26 @@ async def _find(request: Request, task_id: str) -> Task:
         raise
 
 
-@router.delete("/{task_id}", response_model=None, responses={200: {"model": Task}, 202: {"model": Task}})
-async def cancel(task_id: TaskId, request: Request, prefer: Prefer = None) -> Response:
+@router.delete(
+    "/{task_id}",
+    response_model=None,
+    responses={200: {"model": Task | Erased}, 202: {"model": Task}, **documented({409: "It has not ended"})},
+)
+async def cancel(
+    task_id: TaskId,
+    request: Request,
+    prefer: Prefer = None,
+    purge: Annotated[bool, Query(description="Erase a task that has ended, everywhere it is kept")] = False,
+    with_costs: WithCosts = False,
+) -> Response:
     """Cancel a task: 202 when that was asked of its owner, 200 when it had ended already.
 
-    With `Prefer: wait=N` the cancelled task comes back with what was spent.
+    With `Prefer: wait=N` the cancelled task comes back with what was spent. With `purge=true` one that has ended is
+    erased instead; what it cost stays in the sums, without a name, unless `with_costs=true`.
     """
+    if purge:
+        erased = await Erasing(request).task(caller(request).tenant, _known(task_id), with_costs)
+        return JSONResponse(erased.model_dump(mode="json"))
     found = await _find(request, task_id)
     if found.ended:
         return _json(found, 200)

@@ -3,6 +3,7 @@
 from storage.audit import AuditLog
 from storage.calls import CallLedger
 from storage.database import Database
+from storage.erasure import Erasure
 from storage.keys import KeptKey, KeptKeys, KeyRepository
 from storage.qualities import Measured, QualityHistory
 from storage.tasks import TaskRepository
@@ -12,6 +13,7 @@ __all__ = [
     "AuditLog",
     "CallLedger",
     "Database",
+    "Erasure",
     "KeptKey",
     "KeptKeys",
     "KeyRepository",

@@ -33,6 +33,7 @@ from schemas.errors import InvalidRequest
 from schemas.receipt import Call
 from schemas.task import Task
 from storage.database import Database
+from storage.erasure import ERASED, is_erased
 from storage.tables import CALLS, TASKS
 
 MAX_ROWS = 1000
@@ -190,7 +191,11 @@ def _facts(tenant: str, since: date | None, until: date | None) -> Subquery:
     asked = and_(now, CALLS.c.cached.is_(False))
     calls = select(
         CALLS.c.day,
-        case((CALLS.c.task_id.startswith(f"{NO_TASK}."), NO_TASK), else_=CALLS.c.task_id).label("task"),
+        case(
+            (CALLS.c.task_id.startswith(f"{NO_TASK}."), NO_TASK),
+            (is_erased(CALLS.c.task_id), ERASED),
+            else_=CALLS.c.task_id,
+        ).label("task"),
         CALLS.c.agent,
         CALLS.c.service,
         func.coalesce(CALLS.c.key, "").label("key"),
@@ -206,7 +211,7 @@ def _facts(tenant: str, since: date | None, until: date | None) -> Subquery:
     )
     tasks = select(
         TASKS.c.finished_day,
-        TASKS.c.task_id,
+        case((is_erased(TASKS.c.task_id), ERASED), else_=TASKS.c.task_id),
         cast(null(), CALLS.c.agent.type),
         cast(null(), CALLS.c.service.type),
         cast(null(), CALLS.c.key.type),

@@ -14,6 +14,7 @@ from schemas.task import Shape, Status, Task, TaskList, TaskSummary, Tier
 from storage import pages
 from storage.calls import CallLedger, day_of
 from storage.database import Database
+from storage.erasure import is_erased
 from storage.qualities import Measured, QualityHistory
 from storage.tables import TASKS
 
@@ -139,7 +140,7 @@ class TaskRepository:
         Raises:
             InvalidRequest: `limit` is out of range, or no list gave out this cursor.
         """
-        query = select(TASKS).where(TASKS.c.tenant == tenant)
+        query = select(TASKS).where(TASKS.c.tenant == tenant, ~is_erased(TASKS.c.task_id))
         if status is not None:
             query = query.where(TASKS.c.status == status)
         query = pages.page(query, TASKS.c.created_at, TASKS.c.task_id, limit, cursor, "task")

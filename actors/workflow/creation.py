@@ -23,7 +23,7 @@ from actors.workflow.state import State
 from bus import trace
 from bus.client import Bus
 from bus.subjects import token
-from bus.workflowlog import WorkflowLog
+from bus.workflowlog import WorkflowLog, owner_of
 from schemas.budget import Budget
 from schemas.errors import (
     BusUnavailable,
@@ -192,22 +192,24 @@ class Creation:
         state = State.of(events[: request.after])
         inputs = filled({**origin.inputs, **request.inputs}, origin.definition.inputs)
         check(origin.definition, inputs, self._known)
+        fork_id = _id(asker, key)
+        owner = owner_of(asker.tenant, fork_id)
         forked = _first(
             asker,
-            _id(asker, key),
+            fork_id,
             origin.definition,
             template=origin.template,
             inputs=inputs,
             metadata=origin.metadata,
             body_sha256=fingerprint(request, workflow_id),
             forked_from=Origin(workflow_id=workflow_id, after=request.after),
-            changes=tuple([await self._own(change) for change in inherited(state, request.inputs)]),
+            changes=tuple([await self._own(change, owner) for change in inherited(state, request.inputs)]),
         )
         forked = forked.model_copy(update={"percentage": State.of([forked]).percentage})
         return await self._put(forked, key, request.start)
 
-    async def _own(self, change: Change) -> Change:
-        """A large output is stored once more: it is to be there for as long as the fork may take."""
+    async def _own(self, change: Change, owner: str) -> Change:
+        """A large output is stored once more, as the fork's own: it is to be there for as long as that may take."""
         if change.blob is None:
             return change
         try:
@@ -215,7 +217,7 @@ class Creation:
         except DecodeError:
             raise Conflict(f"the output of {change.task} is not kept any more; fork from before it was done") from None
         lasting = now() + timedelta(seconds=YEAR_S)
-        return change.model_copy(update={"blob": await self._workflows.store(data, lasting)})
+        return change.model_copy(update={"blob": await self._workflows.store(data, lasting, owner)})
 
     async def start(self, tenant: str, workflow_id: str, command: str | None = None) -> bool:
         """Have a workflow started.

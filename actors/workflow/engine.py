@@ -23,7 +23,7 @@ from bus.eventlog import WrongLastSequence
 from bus.streams import ENGINES, WAKES
 from bus.subjects import EngineTell, WorkflowWake
 from bus.tasklog import TaskLog
-from bus.workflowlog import WorkflowLog
+from bus.workflowlog import WorkflowLog, owner_of
 from schemas.errors import BusUnavailable, DecodeError, DevSkyyError, Fenced, NotFound, ResponderLost
 from schemas.message import Message, now
 from schemas.workflow_event import WorkflowCommand, WorkflowEvent
@@ -94,8 +94,9 @@ class Book:
         return await outputs.load(self._bus.blobs, name)
 
     async def store(self, state: State, output: Any) -> dict[str, Any]:
-        until = state.deadline_at or now()
-        return await outputs.kept(lambda data: self._workflows.store(data, until), output)
+        until, created = state.deadline_at or now(), state.created
+        owner = owner_of(created.tenant, created.workflow_id)
+        return await outputs.kept(lambda data: self._workflows.store(data, until, owner), output)
 
 
 class Engine:

@@ -19,7 +19,7 @@ from actors.workflow.work import Assignment, Outcome, key_of, problem, ref_of
 from bus.client import Bus
 from bus.subjects import ActorJob
 from bus.tasklog import TaskLog
-from bus.workflowlog import WorkflowLog
+from bus.workflowlog import WorkflowLog, owner_of
 from schemas.errors import Cancelled, DeadlineExceeded, DevSkyyError, NobodyListens, RemoteError, ResponderLost
 from schemas.event import Command
 from schemas.message import check_plain, now
@@ -204,8 +204,9 @@ class Workers:
         return Outcome(work, **await self._kept(state, output), served_by="function", once=False)
 
     async def _kept(self, state: State, output: Any) -> dict[str, Any]:
-        until = state.deadline_at or now()
-        return await outputs.kept(lambda data: self._workflows.store(data, until), output)
+        until, created = state.deadline_at or now(), state.created
+        owner = owner_of(created.tenant, created.workflow_id)
+        return await outputs.kept(lambda data: self._workflows.store(data, until, owner), output)
 
 
 def retryable(error: DevSkyyError) -> Problem:

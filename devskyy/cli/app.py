@@ -14,6 +14,7 @@ from devskyy.cli import (
     classify,
     costs,
     doctor,
+    erase,
     keys,
     mcp,
     platform,
@@ -48,6 +49,7 @@ app.command("budgets")(budgets.budgets)
 app.command("quality")(qualities.quality)
 app.add_typer(keys.app, name="keys")
 app.add_typer(tokens.app, name="token")
+app.command("erase")(erase.erase)
 app.command("audit")(audit.audit)
 app.command("mcp")(mcp.mcp)
 app.command("nats-url")(platform.nats_url)

@@ -1,9 +1,11 @@
-"""`devskyy tasks`: look at tasks, follow them, cancel them."""
+"""`devskyy tasks`: look at tasks, follow them, cancel them, delete them."""
 
 import contextlib
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from devskyy.cli import erase
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +18,7 @@ StatusName = Literal["accepted", "running", "completed", "failed", "cancelled"]
 TaskId = Annotated[str, typer.Argument(metavar="ID", help="A task's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-app = typer.Typer(help="Look at tasks, follow them, cancel them.", no_args_is_help=True)
+app = typer.Typer(help="Look at tasks, follow them, cancel them, delete them.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -138,6 +140,15 @@ def cancel(task_id: TaskId, as_json: AsJson = False) -> None:
         render.say(f"task {task.task_id} has ended: {task.status}")
     else:
         render.say(f"task {task.task_id} was asked to end; `devskyy tasks events {task.task_id} --follow` tells when")
+
+
+@app.command()
+def delete(task_ids: erase.Ids, with_costs: erase.WithCosts = False, as_json: AsJson = False) -> None:
+    """Erase tasks that have ended, everywhere they are kept."""
+    from devskyy.client import Client
+
+    with Client() as client:
+        erase.each(task_ids, lambda task_id: client.delete_task(task_id, with_costs=with_costs), as_json)
 
 
 def _cost(task: "TaskSummary") -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from devskyy.cli import workflow_run
+from devskyy.cli import erase, workflow_run
 from devskyy.cli.workflow_run import AsJson, Input, Inputs, MaxCost, MaxParallel, Source, Timeout, WorkflowId
 from schemas.errors import InvalidRequest
 
@@ -238,6 +238,15 @@ def cancel(
     with Client() as client:
         found = client.cancel_workflow(workflow_id, reason, compensate=not no_compensation, wait_s=SETTLE_S)
     _tell(found, as_json)
+
+
+@app.command()
+def delete(workflow_ids: erase.Ids, with_costs: erase.WithCosts = False, as_json: AsJson = False) -> None:
+    """Erase workflows that have ended, with their tasks, everywhere they are kept."""
+    from devskyy.client import Client
+
+    with Client() as client:
+        erase.each(workflow_ids, lambda each: client.delete_workflow(each, with_costs=with_costs), as_json)
 
 
 @app.command()

@@ -90,6 +90,9 @@ NEEDS: dict[tuple[str, str], KeyScope | None] = {
     ("POST", "/v1/responses/{response_id}/cancel"): "write",
     ("GET", "/v1/models"): "read",
     ("GET", "/v1/models/{model:path}"): "read",
+    # Last, as there is less afterwards.
+    ("DELETE", "/api/v1/workflows/{workflow_id}"): "write",
+    ("DELETE", "/api/v1/tenants/{tenant}"): "admin",
 }
 """The scope that each door needs; None: it is open. A new door is entered here, so that nobody forgets to decide."""
 
@@ -141,7 +144,7 @@ def names_of(task: OwnedTask, workflow: str, key: str) -> dict[str, str]:
     """What stands in the paths of doors."""
     of_workflow = {"workflow_id": workflow, "task": "draft", "name": "go", "template": "fashion_brand_launch"}
     of_openai = {"response_id": f"resp_{task.accepted.task_id}", "model:path": "devskyy-auto"}
-    return {"task_id": task.accepted.task_id, "key_id": key, **of_workflow, **of_openai}
+    return {"task_id": task.accepted.task_id, "key_id": key, "tenant": "a-tenant-of-nobody", **of_workflow, **of_openai}
 
 
 async def knock(app: FastAPI, secret: str | None, door: tuple[str, str], **names: str) -> httpx.Response:

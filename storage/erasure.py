@@ -1,0 +1,114 @@
+"""Erasing what SQL keeps of a task, a workflow, or a tenant."""
+
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, time
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from schemas.event import TERMINAL
+from schemas.message import now
+from schemas.workflow import ENDED
+from storage.database import Database
+from storage.tables import API_KEYS, AUDIT, CALLS, QUALITIES, TASKS, WORKFLOWS
+
+ERASED = "erased"
+"""What stands in place of a task's id, with a dot and something random. No task has an id with a dot."""
+
+
+def is_erased(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a column of ids says that only the costs are left."""
+    return column.startswith(f"{ERASED}.", autoescape=True)
+
+
+class Erasure:
+    """Every method raises `Unavailable` when the database cannot be used; nothing was erased then, or it is unknown.
+
+    Each returns how many rows went or lost what they said, by table.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def task(self, tenant: str, task_id: str, with_costs: bool) -> Counter[str]:
+        """Erase a task that has ended. Unless `with_costs`, its day, what its calls cost and what it would have cost
+        stay, under a name that tells nothing."""
+        removed: Counter[str] = Counter()
+        async with self._database.begin() as connection:
+            of_qualities = and_(QUALITIES.c.tenant == tenant, QUALITIES.c.task_id == task_id)
+            removed["qualities"] += await _rows(connection, delete(QUALITIES).where(of_qualities))
+            of_calls = and_(CALLS.c.tenant == tenant, CALLS.c.task_id == task_id)
+            of_task = and_(TASKS.c.tenant == tenant, TASKS.c.task_id == task_id)
+            if with_costs:
+                removed["calls"] += await _rows(connection, delete(CALLS).where(of_calls))
+                removed["tasks"] += await _rows(connection, delete(TASKS).where(of_task))
+                return +removed
+            day = (await connection.execute(select(TASKS.c.finished_day).where(of_task))).scalar()
+            midnight = datetime.combine(day or now().date(), time(), UTC)
+            nobody = {"task_id": f"{ERASED}.{secrets.token_hex(16)}"}
+            calls = {"step": "", "key": None, "reason": None, "cost_unknown_reason": None, "latency_ms": None}
+            removed["calls"] += await _rows(
+                connection, update(CALLS).where(of_calls).values(**nobody, **calls, at=midnight)
+            )
+            task = {"prompt_head": "", "task": None, "tier": None, "shape": None, "started_at": None}
+            at = {"created_at": midnight, "finished_at": midnight}
+            removed["tasks"] += await _rows(connection, update(TASKS).where(of_task).values(**nobody, **task, **at))
+        return +removed
+
+    async def workflow(self, tenant: str, workflow_id: str) -> Counter[str]:
+        """Erase a workflow that has ended. What it cost is what its tasks did."""
+        its = and_(WORKFLOWS.c.tenant == tenant, WORKFLOWS.c.workflow_id == workflow_id)
+        async with self._database.begin() as connection:
+            return +Counter({"workflows": await _rows(connection, delete(WORKFLOWS).where(its))})
+
+    async def family(self, tenant: str, workflow_id: str) -> list[str]:
+        """The workflow and all that are tasks of it, at any depth; itself first."""
+        found = [workflow_id]
+        async with self._database.begin() as connection:
+            newest: Sequence[str] = found[:]
+            while newest:
+                of_these = and_(WORKFLOWS.c.tenant == tenant, WORKFLOWS.c.parent_id.in_(newest))
+                rows = await connection.execute(select(WORKFLOWS.c.workflow_id).where(of_these))
+                newest = [row.workflow_id for row in rows]
+                found += newest
+        return found
+
+    async def going_on(self, tenant: str) -> tuple[int, int]:
+        """How many of a tenant's tasks and workflows have not ended."""
+        async with self._database.begin() as connection:
+            return (
+                await _count(connection, TASKS, and_(TASKS.c.tenant == tenant, TASKS.c.status.not_in(TERMINAL))),
+                await _count(
+                    connection, WORKFLOWS, and_(WORKFLOWS.c.tenant == tenant, WORKFLOWS.c.status.not_in(ENDED))
+                ),
+            )
+
+    async def tenant(self, tenant: str) -> Counter[str]:
+        """Erase everything of a tenant, what it cost included.
+
+        Its keys are revoked and lose their names and ids. They stay as such: were there none left, the platform would
+        be open again.
+        """
+        removed: Counter[str] = Counter()
+        async with self._database.begin() as connection:
+            for table in (QUALITIES, CALLS, TASKS, WORKFLOWS, AUDIT):
+                removed[table.name] += await _rows(connection, delete(table).where(table.c.tenant == tenant))
+            keys = (await connection.execute(select(API_KEYS.c.id).where(API_KEYS.c.tenant == tenant))).scalars().all()
+            for key in keys:
+                nobody = f"{ERASED}.{secrets.token_hex(8)}"
+                gone: dict[str, Any] = {"id": nobody, "name": "", "tenant": nobody, "digest": secrets.token_hex(32)}
+                ended = {"revoked_at": func.coalesce(API_KEYS.c.revoked_at, now()), "last_used_at": None}
+                await connection.execute(update(API_KEYS).where(API_KEYS.c.id == key).values(**gone, **ended))
+            removed["api_keys"] += len(keys)
+        return +removed
+
+
+async def _rows(connection: AsyncConnection, statement: Any) -> int:
+    return int((await connection.execute(statement)).rowcount)
+
+
+async def _count(connection: AsyncConnection, table: Table, which: ColumnElement[bool]) -> int:
+    return int((await connection.execute(select(func.count()).select_from(table).where(which))).scalar_one())
