@@ -16,6 +16,7 @@ from bus.tasklog import OwnedTask, TaskLog
 from schemas.event import TASK_EVENT, Answered, Dispatched
 from schemas.settings import DEFAULT_TENANT
 from schemas.task import TaskRequest
+from serve import sse
 from tests.broker import until
 from tests.serve.conftest import claim, complete, play, problem
 from tests.stories import STORIES, said, step
@@ -297,3 +298,18 @@ async def test_the_end_of_one_reader_is_not_that_of_another(read: Read, tasks: T
     await complete(await claim(tasks, task_id))
     await asyncio.wait_for(stayer.answering, LONG_S)
     assert [id_ for id_, _, _ in events_of(stayer.body.decode())] == [1, 2, 3]
+
+
+def test_what_events_consist_of_keeps_clear_of_schemas_that_have_their_names() -> None:
+    # Given schemas with the names of parts of an event: one that is another, and one that refers to it
+    ref, holder = {"$ref": "#/components/schemas/Done"}, {"$ref": "#/components/schemas/Holder"}
+    known: dict[str, Any] = {"Done": {"const": 1}, "TaskDone": {"const": 2}, "Holder": ref, "Call": {"const": 4}}
+    parts = {"Done": {"const": 3}, "Holder": ref, "Call": {"const": 4}}
+    # When the event is entered among them
+    event = sse._entered(known, {"oneOf": [ref, holder], "$defs": parts}, "Task")
+    # Then what was there is as it was, and the event refers to its own
+    assert (known["Done"], known["TaskDone"], known["Holder"]) == ({"const": 1}, {"const": 2}, ref)
+    assert event == {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("TaskTaskDone", "TaskHolder")]}
+    assert known["TaskTaskDone"] == {"const": 3}
+    assert known["TaskHolder"] == {"$ref": "#/components/schemas/TaskTaskDone"}
+    assert "TaskCall" not in known
