@@ -163,24 +163,6 @@ class Blobs(Bodies):
             raise BusUnavailable(f"payload {name} was not erased: {error!r}") from error
         return True
 
-    async def names_of(self, owner: str) -> list[str]:
-        """What is stored of an owner, or of all whose names begin with it and a dot, in every store. It reads the names
-        of all that there is.
-
-        Raises:
-            BusUnavailable: a store did not answer.
-        """
-        found = []
-        for bucket in _KEEP_S:
-            try:
-                async with asyncio.timeout(PATIENCE_S):
-                    there = await (await self._js.object_store(bucket)).list(ignore_deletes=True)
-            except NotFoundError:
-                continue
-            except (nats.errors.Error, APIError, TimeoutError) as error:
-                raise BusUnavailable(f"{bucket} were not listed: {error!r}") from error
-            found += [f"{bucket}/{each.name}" for each in there if f"{each.name}.".startswith(f"{owner}.")]
-        return found
     async def _info(self, name: str) -> tuple[str, api.ObjectInfo]:
         bucket, _, digest = name.rpartition("/")
         store = await self._js.object_store(bucket or PAYLOADS)

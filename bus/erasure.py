@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import nats.errors
+from nats.js.errors import APIError, NotFoundError
 
 from bus import history
 from bus.blobs import H_REF
@@ -18,8 +19,11 @@ from bus.streams import (
     CACHE,
     CALLS,
     COMMANDS,
+    LASTING,
+    PAYLOADS,
     PURSE,
     SNAPSHOTS,
+    STATES,
     SUBMIT,
     TASKS,
     TIMERS,
@@ -45,6 +49,8 @@ from schemas.errors import BusUnavailable, DecodeError
 Place = tuple[str, str]
 """A stream, and a subject or pattern in it."""
 
+OWNED = (PAYLOADS, LASTING, STATES)
+"""Stores in which names begin with whose it is, where it is somebody's alone."""
 PURGE_S = 30.0
 """How long the removal of a tenant's messages may take."""
 
@@ -130,7 +136,7 @@ class Eraser:
         )
         objects = await self._named(*logs)
         return await self._erase(
-            [*objects, *await self._bus.blobs.names_of(tenant)],
+            [*objects, *await self._owned(tenant)],
             (
                 (SUBMIT, str(Submit(tenant))),
                 (COMMANDS, TaskCommand.pattern(tenant=tenant)),
@@ -151,6 +157,30 @@ class Eraser:
                     if (name := (msg.headers or {}).get(H_REF)) is not None:
                         found.append(name)
         return found
+
+    async def _owned(self, tenant: str) -> list[str]:
+        """Objects whose names say that they are a tenant's. It reads the names of all that there are."""
+        found = []
+        for bucket in OWNED:
+            stream, pattern = f"OBJ_{bucket}", f"$O.{bucket}.M.>"
+            if not await self._is_there(stream):
+                continue
+            async with contextlib.aclosing(history.messages(self._bus, stream, pattern)) as messages:
+                async for msg in messages:
+                    told = json.loads(msg.data)
+                    if told["name"].startswith(f"{tenant}.") and not told.get("deleted"):
+                        found.append(f"{bucket}/{told['name']}")
+        return found
+
+    async def _is_there(self, stream: str) -> bool:
+        """Some stores are made when they are first needed."""
+        try:
+            await self._bus.js.stream_info(stream)
+        except NotFoundError:
+            return False
+        except (nats.errors.Error, APIError, TimeoutError) as error:
+            raise BusUnavailable(f"{stream} does not answer: {error!r}") from error
+        return True
 
     async def _erase(self, objects: Iterable[str], places: Iterable[Place]) -> Counter[str]:
         removed: Counter[str] = Counter()

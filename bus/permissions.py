@@ -248,9 +248,11 @@ def _core() -> list[User]:
                 WorkflowEvents.of_tenants(),
             ),
             jetstream=(
-                *_reads(s.TASKS, s.CALLS, s.COMMANDS, s.WORKFLOWS, s.SNAPSHOTS, s.WAKES, s.PURSE),
-                *_stores(s.PAYLOADS, s.REQUESTS, s.LASTING),
-                *_loads(s.STATES, s.VECTORS),
+                *_reads(s.TASKS, s.CALLS, s.COMMANDS, s.WORKFLOWS, s.SNAPSHOTS, s.WAKES, s.PURSE, s.CACHE),
+                *_stores(s.PAYLOADS, s.REQUESTS, s.LASTING, s.STATES),
+                *_loads(s.VECTORS),
+                # What somebody deletes is erased here: see `bus.erasure`.
+                *(f"$JS.API.STREAM.PURGE.{stream}" for stream in s.ERASABLE),
             ),
         ),
     ]

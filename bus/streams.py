@@ -46,6 +46,9 @@ LASTING = "lasting"
 STATES = "states"
 """Object store of snapshots that are too large to travel, each under the name of its workflow."""
 
+ERASABLE = (TASKS, CALLS, COMMANDS, SUBMIT, CACHE, PURSE, WORKFLOWS, SNAPSHOTS, WAKES, TIMERS)
+"""Streams in which the subject says whose a message is."""
+
 KEEP_S = 30 * 86_400.0
 """Everything is kept for thirty days; finished tasks stay in SQL."""
 LASTING_S = YEAR_S + KEEP_S
