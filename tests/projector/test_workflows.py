@@ -100,6 +100,7 @@ def expected(events: list[WorkflowEvent]) -> dict[str, Any]:
         "seq": len(events),
         "parent_id": None,
         "workflow": view.model_dump(mode="json") if ended else None,
+        "has_events": True,
     }
 
 
