@@ -1,5 +1,6 @@
 """What is deleted is gone from everywhere it was kept; what goes on is not deleted, and the sums stay."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -258,6 +259,43 @@ async def test_a_workflow_is_erased_with_its_children_and_its_large_outputs(
         assert "vermilion" not in await all_of_it(bus, settings)
 
 
+async def test_the_agent_tasks_of_a_workflow_go_with_it(
+    app: FastAPI,
+    http: httpx.AsyncClient,
+    bus: Bus,
+    tasks: TaskLog,
+    doing: Doing,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with projector(bus, settings, monkeypatch):
+        # Given a workflow whose one task an agent has done
+        asks = {"name": "asks", "tasks": {"a": {"prompt": SECRET}}}
+        door = f"{FLOWS}/{(await http.post(FLOWS, json={'definition': asks})).json()['workflow_id']}"
+        async with asyncio.timeout(20):
+            while True:
+                task_id = (await http.get(door)).json()["tasks"]["a"]["task_id"]
+                if task_id and await listed(http):
+                    break
+                await asyncio.sleep(0.05)
+            await complete(await claim(tasks, task_id))
+            while True:
+                if (await http.get(door)).json()["status"] == "completed":
+                    break
+                await asyncio.sleep(0.05)
+        # When the workflow is deleted
+        reply = await http.delete(door)
+        # Then the task is gone too
+        assert (reply.status_code, reply.json()["tasks"], reply.json()["workflows"]) == (200, 1, 1)
+        assert (await http.get(f"{DOOR}/{task_id}")).status_code == 404
+        assert SECRET not in await all_of_it(bus, settings)
+
+
+async def listed(http: httpx.AsyncClient) -> list[Any]:
+    found: list[Any] = (await http.get(DOOR)).json()["tasks"]
+    return found
+
+
 async def test_a_workflow_that_goes_on_is_not_deleted(http: httpx.AsyncClient, doing: Doing) -> None:
     workflow_id = (await http.post(FLOWS, json={"definition": HELD})).json()["workflow_id"]
     assert problem(await http.delete(f"{FLOWS}/{workflow_id}"))["status"] == 409
@@ -274,6 +312,8 @@ async def test_everything_of_a_tenant_is_erased_and_nothing_of_another(
     ours = await ended(app, tasks, answer="ultramarine")
     theirs, key = await ended(app, tasks, "acme"), await make(app, tenant="acme", name="Ann")
     await make(app)
+    # And something large that the one has stored, as recordings are, and the other too
+    objects = [await bus.blobs.put(b"ochre", owner=tenant) for tenant in ("acme", DEFAULT_TENANT)]
     async with at(app, OPERATORS) as operator:
         # When the operator erases one of them
         reply = await operator.delete("/api/v1/tenants/acme")
@@ -284,6 +324,8 @@ async def test_everything_of_a_tenant_is_erased_and_nothing_of_another(
         left = await all_of_it(bus, settings)
         assert not any(each in left for each in (theirs, key.key.id, "Ann"))
         # And what is ours is there
+        assert not await bus.blobs.holds(objects[0])
+        assert await bus.blobs.get(objects[1]) == b"ochre"
         assert (await operator.get(f"{DOOR}/{ours}")).status_code == 200
     # And its key lets nobody in, nor is the platform open
     for secret in (key.secret, None):
