@@ -42,10 +42,10 @@ FOLLOW_RECHECK_S = 5.0
 """A follower that has heard nothing for this long reads the log again, should the connection have dropped an event."""
 FOLLOW_RETRY_S = 0.5
 """Between two tries of a follower to read the log while the bus is away."""
-HEARD = 8
+HEARD = 4
 """Messages that wait for a follower. Of more the oldest are forgotten, and it reads them in the log once it goes on:
 so one that stands still, as its client does not read, holds no more than these and a portion."""
-PORTION = 16
+PORTION = 8
 """Events that a follower reads at once."""
 
 _CALLED = {

@@ -36,8 +36,8 @@ GROWTH = 1.15
 SLOWER = 5.0
 """By what slow readers may multiply the median of the others' latency; a machine that does other work doubles it."""
 PAYLOAD = "x" * 100_000
-FED = 30
-"""Signals of that size which a workflow gets; they are three times what sockets between reader and replica hold."""
+FED = 60
+"""Signals of that size which a workflow gets: its events are 11 MiB, far more than a socket on Linux holds (4 MiB)."""
 
 Platform = tuple[LivePlatform, OpenAISimulator]
 
