@@ -167,7 +167,9 @@ def _too_slow(size: int) -> Problem:
 
 
 async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-    headers = {"Accept-Encoding": "identity"} if problem.status == 415 else {}  # RFC 9110, section 15.5.16
+    headers = {"Connection": "close"}  # nobody reads the rest of the body
+    if problem.status == 415:
+        headers["Accept-Encoding"] = "identity"  # RFC 9110, section 15.5.16
     await problems.reply(problem, headers, scope["path"])(scope, receive, send)
 
 

@@ -7,8 +7,10 @@
 #   for (16 KB) or waits for in vain gets its built-in page, which no setting replaces;
 # - a caller is who connects, and the replica is told so: it believes X-Forwarded-For. Otherwise every caller behind a
 #   proxy of the operator's own would be a stranger from another machine, and be refused;
-# - who connects and says nothing, or half a request, is let go after ten seconds: Ray waits for an hour. A connection
-#   between two requests may rest longer. (The body of a request is the replica's to wait for.)
+# - who connects and says nothing, or half a head, is let go after ten seconds, and who stops within a body, or takes
+#   nothing of an answer, after a minute: Ray waits for an hour. The replica refuses such a body earlier, but only
+#   HAProxy can close the connection. An answer that takes its time, and a stream with pauses, are not cut: in those,
+#   nothing is waited for from the client.
 # The configuration keeps its place, because Ray recognises its processes by that path.
 set -eu
 umask 077
@@ -53,8 +55,9 @@ if [ -n "$config" ]; then
         -e "/^ *errorfile 502 /i\    errorfile 413 $place/413.http\n    errorfile 500 $place/503.http" \
         -e "/^backend default_backend/,/^backend [^d]/ s#http-request return status 404 .*#http-request return $again#" \
         -e '/^ *http-response return .* { res.hdr(content-type) -m beg text\/plain }$/d' \
-        -e '/^ *timeout http-\(request\|keep-alive\) /d' \
-        -e '/^defaults/a\    timeout http-request 10s\n    timeout http-keep-alive 75s' \
+        -e '/^ *timeout http-request /d' \
+        -e '/^defaults/a\    timeout http-request 10s' \
+        -e 's/^\( *timeout client \).*/\160s/' \
         -e '/^ *http-request set-header X-Forwarded-For /d' \
         -e "/^frontend http_frontend/a\    http-request set-header X-Forwarded-For %[src]" \
         -e "/^frontend http_frontend/a\    http-response return $unread if { status 400 } $plain" \

@@ -1,5 +1,6 @@
 """The wrapper before Ray Serve's HAProxy, on the configuration that the pinned Ray really writes."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -14,10 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
+import uvicorn
 from ray.serve._private import constants
 from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig, ServerConfig
 from ray.serve.config import HTTPOptions
@@ -129,11 +132,26 @@ def replica() -> Iterator[int]:
 
 
 @contextmanager
-def serving(config: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
+def replica_of(app: Any) -> Iterator[int]:
+    """The port of a replica that serves an application as Ray's do."""
+    (port,) = ports.free(1)
+    server = uvicorn.Server(uvicorn.Config(app, port=port, lifespan="off", log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started, 10, "the replica")
+        yield port
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@contextmanager
+def serving(config: Path, wrapper: Path = WRAPPER) -> Iterator[tuple[httpx.Client, psutil.Process]]:
     """The real HAProxy behind the wrapper, and a client of it."""
     port = lines(config.read_text(), "bind ")[1].rpartition(":")[2]
     process = subprocess.Popen(
-        [WRAPPER, "-db", "-f", str(config), "-dR"],
+        [wrapper, "-db", "-f", str(config), "-dR"],
         env={**os.environ, "DEVSKYY_HAPROXY_BINARY": get_haproxy_binary()},
         stderr=subprocess.DEVNULL,
     )
@@ -210,7 +228,8 @@ def test_a_second_run_changes_nothing_more(render: Render, replica: int) -> None
     assert twice == once
     assert len(lines(twice, "http-response return")) == 2
     assert len(lines(twice, "http-request set-header X-Forwarded-For")) == 1
-    assert len(lines(twice, "timeout http-request")) == 1
+    assert lines(twice, "timeout http-request") == ["timeout http-request 10s"]
+    assert lines(twice, "timeout client") == ["timeout client 60s"]
     assert len(lines(twice, "errorfile")) == 7
 
 
@@ -331,6 +350,32 @@ def test_who_sends_half_a_request_is_let_go(render: Render, replica: int) -> Non
         assert 8 < time.monotonic() - began < 25
         # And a connection that has been used may rest longer
         assert served(usual)
+
+
+def test_a_stream_with_pauses_is_not_cut_and_who_stops_within_a_body_is(render: Render) -> None:
+    # Given a replica that reads whole bodies and then takes its time, and a proxy whose minute has two seconds
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        while scope["type"] == "http" and (await receive()).get("more_body"):
+            pass
+        await asyncio.sleep(2.5)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one ", "more_body": True})
+        await asyncio.sleep(2.5)
+        await send({"type": "http.response.body", "body": b"two"})
+
+    with replica_of(slow) as port:
+        config = render(replicas=port)
+        fast = config.with_name("fast.sh")
+        fast.write_text(WRAPPER.read_text().replace("\\160s", "\\12s"))
+        fast.chmod(0o700)
+        with serving(config, fast) as (client, _):
+            # When something is asked there, Then it is answered whole
+            assert client.post("/", content=b"x").text == "one two"
+            # And who stops within a body is let go
+            where = (client.base_url.host, client.base_url.port or 0)
+            with socket.create_connection(where, 30) as caller:
+                caller.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+                assert b"HTTP/1.1 400 " in b"".join(iter(lambda: caller.recv(1000), b""))
 
 
 def test_a_head_that_is_too_large_is_refused(render: Render, replica: int) -> None:
