@@ -73,9 +73,12 @@ def test_a_body_that_never_ends_is_not_waited_for(platform: LivePlatform) -> Non
     # Given a caller who sends half a body
     with connected(platform) as caller:
         caller.sendall(HALVES[3])
-        # When it waits, Then it is told that its request did not arrive, and let go
-        answer = b"".join(iter(lambda: caller.recv(4096), b""))
-    assert (answer.startswith(b"HTTP/1.1 408 "), b"request-timeout" in answer) == (True, True)
+        # When it waits, Then it is told that its request did not arrive
+        answer = b""
+        while b"urn:devskyy:problem:request-timeout" not in answer:
+            assert (more := caller.recv(4096)), answer
+            answer += more
+    assert answer.startswith(b"HTTP/1.1 408 ")
 
 
 def test_ten_megabytes_of_headers_are_refused(platform: LivePlatform) -> None:
