@@ -76,7 +76,8 @@ def test_a_body_that_never_ends_is_not_waited_for(platform: LivePlatform) -> Non
         # When it waits, Then it is told that its request did not arrive
         answer = b""
         while b"urn:devskyy:problem:request-timeout" not in answer:
-            assert (more := caller.recv(4096)), answer
+            more = caller.recv(4096)
+            assert more, answer
             answer += more
     assert answer.startswith(b"HTTP/1.1 408 ")
 
