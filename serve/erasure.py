@@ -18,7 +18,7 @@ from bus.subjects import token
 from bus.tasklog import TaskLog
 from bus.workflowlog import WorkflowLog
 from schemas.erasure import Erased
-from schemas.errors import Conflict, DecodeError, NotAllowed, NotFound, Unavailable
+from schemas.errors import Conflict, DecodeError, NotAllowed, NotFound
 from schemas.task import Task
 from schemas.workflow import Workflow
 from serve.auth import TENANTS
@@ -151,10 +151,10 @@ class _Patience:
     async def wait(self, what: str) -> None:
         """
         Raises:
-            Unavailable: it takes too long.
+            Conflict: it takes too long; ask again in a moment.
         """
         if asyncio.get_running_loop().time() > self._until:
-            raise Unavailable(f"{what} has ended, and the database does not know that yet; try again in a moment")
+            raise Conflict(f"{what} has ended, and the database does not know that yet; try again in a moment")
         await asyncio.sleep(RECHECK_S)
 
 
