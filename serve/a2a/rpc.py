@@ -28,6 +28,8 @@ class Refused(Exception):
 class NoSuchTask(NotFound):
     """A task that a caller names is not there."""
 
+    code = "task_not_found"
+
 
 @dataclass(frozen=True)
 class Call:

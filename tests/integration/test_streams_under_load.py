@@ -294,6 +294,7 @@ async def test_readers_that_do_not_read_cost_the_others_nothing(simulated: Platf
             assert [(event.number, event.name) for event in told] == story
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("victim", ["ray::ServeReplica:devskyy", "nats-server"])
 async def test_streams_are_resumed_without_gap_or_repeat_when_a_part_is_killed(
     victim: str, simulated: Platform, load: Load

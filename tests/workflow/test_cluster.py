@@ -34,7 +34,7 @@ async def engines(cluster: Cluster) -> AsyncIterator[Engines]:
     await bus.close(grace_s=0.2)
 
 
-@pytest.mark.parametrize("stream", [WORKFLOWS, WAKES])
+@pytest.mark.parametrize("stream", [WORKFLOWS, pytest.param(WAKES, marks=pytest.mark.soak)])
 async def test_a_server_that_is_killed_loses_nothing_and_work_goes_on(
     cluster: Cluster, engines: Engines, stream: str
 ) -> None:
