@@ -89,4 +89,4 @@ async def test_no_request_is_answered_with_a_failure_or_with_what_is_not_describ
     assert st.returncode == 0, report
     made = re.search(r"(\d+) generated", report)
     assert made is not None
-    assert int(made[1]) > 2000, report
+    assert int(made[1]) > (2000 if rounds else 200), report
