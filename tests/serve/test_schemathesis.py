@@ -1,7 +1,7 @@
 """Requests made from the description of the doors, by schemathesis: none is answered with a 5xx, nor with anything that
 the description does not say. Behind the doors are a coordinator that answers at once, an engine and a gateway.
 
-In the suite some five thousand requests, most made by rule and a few by chance; in the soak many more by chance.
+In the suite some hundreds of requests; in the soak thousands, most made by rule and the others by chance.
 """
 
 import asyncio
