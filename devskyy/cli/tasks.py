@@ -102,28 +102,16 @@ def events(
     as_json: AsJson = False,
 ) -> None:
     """What happened to a task, in order. With --follow --json: one JSON object a line."""
-    import asyncio
+    from devskyy.cli.events import print_events
 
-    from devskyy.cli import render
-    from devskyy.client import AsyncClient, Client
-
-    async def tell() -> None:
-        async with AsyncClient() as client:
-            async for event in client.events(task_id):
-                if as_json:
-                    render.document(event)
-                else:
-                    render.say(_line(event))
-
-    if follow:
-        asyncio.run(tell())
-        return
-    with Client() as client:
-        seen = client.history(task_id)
-    if as_json:
-        render.document({"task_id": task_id, "events": list(seen)})
-    else:
-        render.say(*map(_line, seen))
+    print_events(
+        "task_id",
+        task_id,
+        history=lambda client: client.history(task_id),
+        following=(lambda client: client.events(task_id)) if follow else None,
+        line=_line,
+        as_json=as_json,
+    )
 
 
 @app.command()

@@ -148,28 +148,16 @@ def events(
     as_json: AsJson = False,
 ) -> None:
     """What happened to a workflow, in order. With --follow --json: one JSON object a line."""
-    import asyncio
+    from devskyy.cli.events import print_events
 
-    from devskyy.cli import render
-    from devskyy.client import AsyncClient, Client
-
-    async def tell() -> None:
-        async with AsyncClient() as client:
-            async for event in client.workflow_events(workflow_id):
-                if as_json:
-                    render.document(event)
-                else:
-                    render.say(_line(event))
-
-    if follow:
-        asyncio.run(tell())
-        return
-    with Client() as client:
-        seen = client.workflow_history(workflow_id)
-    if as_json:
-        render.document({"workflow_id": workflow_id, "events": list(seen)})
-    else:
-        render.say(*map(_line, seen))
+    print_events(
+        "workflow_id",
+        workflow_id,
+        history=lambda client: client.workflow_history(workflow_id),
+        following=(lambda client: client.workflow_events(workflow_id)) if follow else None,
+        line=_line,
+        as_json=as_json,
+    )
 
 
 @app.command()
