@@ -1,12 +1,15 @@
 """How a workflow stands, from what is written down: its last snapshot and what happened since."""
 
+import contextlib
+
 import structlog
 
 from actors.workflow import snapshot as snapshots
 from actors.workflow.state import State
+from bus.eventlog import Logged
 from bus.workflowlog import Snapshot, WorkflowLog
 from schemas.errors import NotFound
-from schemas.workflow_event import Created
+from schemas.workflow_event import Created, WorkflowEvent
 
 log = structlog.get_logger()
 
@@ -22,20 +25,22 @@ async def recovered(workflows: WorkflowLog, tenant: str, workflow_id: str) -> St
     if snapshot is not None and snapshot.code == snapshots.CODE:
         state = _restored(await workflows.created(tenant, workflow_id), snapshot)
         if state is not None:
-            try:
-                for logged in await workflows.read(tenant, workflow_id, snapshot.seq, snapshot.stream_seq + 1):
-                    state.take(logged.event, logged.stream_seq)
-            except NotFound:
-                pass  # nothing has happened since
+            with contextlib.suppress(NotFound):  # nothing has happened since
+                _go_on(state, await workflows.read(tenant, workflow_id, snapshot.seq, snapshot.stream_seq + 1))
             return state
     history = await workflows.read(tenant, workflow_id)
     first = history[0].event
     if not isinstance(first, Created):
         raise NotFound("workflow", workflow_id)
     state = State(first)
-    for logged in history:
-        state.take(logged.event, logged.stream_seq)
+    _go_on(state, history)
     return state
+
+
+def _go_on(state: State, events: list[Logged[WorkflowEvent]]) -> None:
+    for logged in events:
+        state.take(logged.event, logged.stream_seq)
+    state.replayed = len(events)
 
 
 def snapshot_of(state: State) -> Snapshot:

@@ -14,7 +14,7 @@ from actors.workflow.expressions import ExpressionError
 from actors.workflow.state import State, label
 from actors.workflow.turn import Turn, next_due
 from actors.workflow.work import Assignment, Outcome, problem, under_way
-from schemas.errors import DevSkyyError, TooLarge
+from schemas.errors import BusUnavailable, DevSkyyError, StorageFull, TooLarge
 from schemas.message import now
 from schemas.problem import Problem
 from schemas.workflow_event import Advanced, Claimed, Completed, WorkflowCommand, WorkflowEvent
@@ -25,6 +25,8 @@ SNAPSHOT_EVENTS = 250
 """At least so many events lie between two snapshots, and more in a workflow that has done much: so neither recovery nor
 what is written grows faster than the work."""
 SNAPSHOT_SHARE = 16
+AGAIN_S = 0.5
+"""Between two tries of what the bus had to do with, while that is away."""
 KEEP_S = 5.0
 """For a snapshot under way when the workflow is let go."""
 
@@ -98,7 +100,7 @@ class Runner:
         """Set once it has let go."""
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at: datetime | None = None
-        self._since_snapshot = 0
+        self._since_snapshot = state.replayed
         self._keeping: asyncio.Task[None] | None = None
 
     def submit(self, command: WorkflowCommand) -> asyncio.Future[None]:
@@ -272,27 +274,37 @@ class Runner:
             log.warning("a task was not asked to stop", workflow=self.state.created.workflow_id, error=repr(error))
 
     async def _work(self, work: Assignment) -> None:
-        outcome: Outcome | None
-        try:
-            if needed := self._hands.needs(self.state, work) - self._blobs.keys():
-                await self._fetch(needed)
-            outcome = await self._hands.carry_out(self.state, work, self._blobs)
-        except asyncio.CancelledError:
-            raise
-        except (ExpressionError, ValueError) as error:
-            detail = f"{label(work.place)}: {error}"
-            outcome = Outcome(work, problem=problem("unresolved", "A value could not be found", detail, status=422))
-        except DevSkyyError as error:
-            outcome = Outcome(work, problem=Problem.of(error))
-        except Exception as error:
-            log.exception("a task's work failed", workflow=self.state.created.workflow_id, task=label(work.place))
-            outcome = Outcome(
-                work, problem=problem("internal", "Something went wrong inside", repr(error)), unsure=True
-            )
+        outcome = await self._outcome(work)
         self._at_work.pop(work, None)
         if outcome is not None:
             self._outcomes.append(outcome)
         self._news.set()
+
+    async def _outcome(self, work: Assignment) -> Outcome | None:
+        """What comes of it. While the bus is away nobody knows what has, so it is asked for again, under its key."""
+        while True:
+            try:
+                return await self._carried_out(work)
+            except (BusUnavailable, StorageFull) as error:
+                log.info("a task goes on later", task=label(work.place), error=str(error))
+                await asyncio.sleep(AGAIN_S)
+
+    async def _carried_out(self, work: Assignment) -> Outcome | None:
+        try:
+            if needed := self._hands.needs(self.state, work) - self._blobs.keys():
+                await self._fetch(needed)
+            return await self._hands.carry_out(self.state, work, self._blobs)
+        except (BusUnavailable, StorageFull):
+            raise
+        except (ExpressionError, ValueError) as error:
+            detail = f"{label(work.place)}: {error}"
+            return Outcome(work, problem=problem("unresolved", "A value could not be found", detail, status=422))
+        except DevSkyyError as error:
+            return Outcome(work, problem=Problem.of(error))
+        except Exception as error:
+            log.exception("a task's work failed", workflow=self.state.created.workflow_id, task=label(work.place))
+            unknown = problem("internal", "Something went wrong inside", repr(error))
+            return Outcome(work, problem=unknown, unsure=True)
 
     async def _fetch(self, names: Iterable[str]) -> None:
         for name in names:

@@ -89,6 +89,8 @@ class State:
         self.units: dict[str, Whole] = {name: Whole() for name in created.definition.tasks}
         self.seq = 0
         self.stream_seq = 0
+        self.replayed = 0
+        """How many events were read for this state, since the snapshot that it comes from."""
         self.owner: str | None = None
         self.claims = 0
         """Since it last got on."""

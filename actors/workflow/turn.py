@@ -11,7 +11,7 @@ from actors.workflow.state import SIGNAL, Place, State, Unit, in_order, label
 from actors.workflow.work import Assignment, Outcome, problem, ref_of
 from schemas.message import now
 from schemas.problem import Problem
-from schemas.workflow import ITEMS_WITHOUT_LIMIT, MAX_ITEMS, UnitStatus, Work
+from schemas.workflow import ITEMS_WITHOUT_LIMIT, MAX_ITEMS, YEAR_S, UnitStatus, Work
 from schemas.workflow_event import (
     Advanced,
     Cancelled,
@@ -146,7 +146,7 @@ class Turn:
             return None
         delay = min(retry.max_delay_s, retry.delay_s * retry.factor ** (unit.attempt - 1))
         spread = 1 + retry.jitter * (2 * self._draw() - 1)
-        return self._at + timedelta(seconds=max(delay * spread, found.retry_after_s or 0.0))
+        return self._at + timedelta(seconds=min(YEAR_S, max(delay * spread, found.retry_after_s or 0.0)))
 
     def _definition(self, work: Assignment) -> Work:
         task = self._state.task(work.place[0])
@@ -250,7 +250,7 @@ class Turn:
                 output: Any = {name: output_of(state, name, self._blobs) for name in state.units}
             else:
                 output = resolve(state.definition.output, context(state, needed, self._blobs))
-        except ExpressionError as error:
+        except (ExpressionError, ValueError) as error:
             self._draft = self._event(Failing, problem=_unresolved("output", error))
             state.begin(self._draft)
             return
@@ -408,7 +408,10 @@ def _moment(value: Any) -> datetime:
         raise ValueError(f"wait_until is {value!r}, which is no moment such as 2026-03-01T09:00:00+01:00") from None
     if at.tzinfo is None:
         raise ValueError(f"wait_until is {value!r}, which names no time zone")
-    return at.astimezone(now().tzinfo)
+    try:
+        return at.astimezone(now().tzinfo)
+    except OverflowError:
+        raise ValueError(f"wait_until is {value!r}, which lies outside the years 1 to 9999 in UTC") from None
 
 
 def _kind(value: Any) -> str:

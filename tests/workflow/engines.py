@@ -112,6 +112,13 @@ class Engines:
                     raise AssertionError(f"{workflow_id} ended without {events}")
                 await asyncio.sleep(0.1)
 
+    async def until_seq(self, workflow_id: str, seq: int) -> None:
+        """Return once it has so many events."""
+        async with asyncio.timeout(LONG_S):
+            async for event in self.log.follow(TENANT, workflow_id):
+                if event.seq >= seq:
+                    return
+
     async def waits(self, workflow_id: str) -> None:
         """Return once it is there, and its events say that it waits."""
         async with asyncio.timeout(LONG_S):

@@ -11,7 +11,7 @@ from bus.client import Bus
 from bus.desk import Endpoint
 from bus.streams import WAKES
 from bus.subjects import ActorJob
-from schemas.errors import InvalidRequest
+from schemas.errors import BusUnavailable, InvalidRequest
 from schemas.workflow import Done, Job
 from tests.broker import Broker, until
 from tests.workflow.engines import TENANT, Engines
@@ -442,3 +442,50 @@ async def test_an_engine_that_is_stopped_leaves_its_workflows_to_others_at_once(
     await engines.start({"gate": gate})
     await first.engine.stop(2)
     assert (await engines.until(workflow_id)).event == "completed"
+
+
+async def test_work_that_the_bus_could_not_take_is_asked_for_again_under_its_key(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows whether it was taken, so another key might have it done, and paid, twice."""
+    # Given a bus that loses two answers about a task of an agent
+    running = await engines.start()
+    asked: list[str] = []
+    tasks = running.engine._hands._tasks  # type: ignore[attr-defined]
+    accept = tasks.accept
+
+    async def losing(*args: Any, **how: Any) -> Any:
+        asked.append(how["task_id"])
+        accepted = await accept(*args, **how)
+        if len(asked) < 3:
+            raise BusUnavailable("the answer was lost")
+        return accepted
+
+    monkeypatch.setattr(tasks, "accept", losing)
+    # When a workflow with such a task is run
+    workflow_id = await engines.begin({"tasks": {"a": {"prompt": "Name a bag.", "retry": {"attempts": 1}}}})
+    await until(lambda: len(asked) == 3)
+    # Then it was handed in under one id, and goes on
+    assert len(set(asked)) == 1
+    assert (await engines.view(workflow_id)).tasks["a"].status == "running"
+
+
+async def test_events_since_the_last_snapshot_count_for_whoever_takes_over(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an engine that dies before its first snapshot is due
+    monkeypatch.setattr(runner_module, "SNAPSHOT_EVENTS", 12)
+    first = await engines.start({"add": add})
+    workflow_id = await engines.begin({"tasks": {"a": ADD, "go": {"signal": "go"}}})
+    await engines.waits(workflow_id)
+    for number in range(8):
+        await engines.send(workflow_id, "pause" if number % 2 == 0 else "resume")
+        await engines.until_seq(workflow_id, 4 + number)
+    assert await engines.log.snapshot(TENANT, workflow_id) is None
+    await first.die()
+    # When its successor writes a few more events
+    await engines.start({"add": add})
+    await engines.send(workflow_id, "signal", name="go")
+    await engines.until(workflow_id)
+    # Then there is one
+    assert await engines.log.snapshot(TENANT, workflow_id) is not None

@@ -462,3 +462,24 @@ def test_one_that_engines_die_of_is_given_up() -> None:
         drive.state.take(Claimed(**said, at=BEGAN, status="running", percentage=0, owner=f"o{number}"))
     event = drive.turn()
     assert event is not None and event.event == "failing"
+
+
+@pytest.mark.parametrize(
+    "moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "tomorrow", "2026-03-01T09:00:00", 7]
+)
+def test_a_moment_that_is_none_fails_its_task_with_the_reason(moment: Any) -> None:
+    drive = Drive(created({"tasks": {"a": {"wait_until": "${inputs.at}"}}}, {"at": moment}))
+    state = drive.run()
+    assert state.ended == "failed" and state.problem is not None
+    assert "wait_until" in state.problem.detail
+
+
+def test_who_asks_to_be_asked_again_after_ages_is_asked_within_a_year() -> None:
+    def answer(state: State, work: Assignment) -> Outcome:
+        return Outcome(work, problem=failure().model_copy(update={"retry_after_s": 1e300}))
+
+    drive = Drive(created({"tasks": {"a": {"function": "f"}}}), answer)
+    drive.send("start")
+    drive.finish_one()
+    due = drive.state.units["a"].due_at
+    assert due is not None and due - BEGAN <= timedelta(days=366)
