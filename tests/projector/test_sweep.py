@@ -1,6 +1,7 @@
 """Events of workflows that ended long ago are removed; how they ended stays."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -64,4 +65,7 @@ async def test_more_than_a_batch_are_swept_at_once(
 
     sweeping = asyncio.create_task(Sweep(workflows, forget).run())
     await asyncio.wait_for(over.wait(), 20)
+    # Awaited, since the fixture closes the database, under which it may still be writing.
     sweeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await sweeping
