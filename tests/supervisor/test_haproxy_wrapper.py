@@ -378,6 +378,48 @@ def test_a_stream_with_pauses_is_not_cut_and_who_stops_within_a_body_is(render: 
                 assert b"HTTP/1.1 400 " in b"".join(iter(lambda: caller.recv(1000), b""))
 
 
+@contextmanager
+def waiting() -> Iterator[tuple[int, threading.Event, threading.Event]]:
+    """A replica that answers `/stream` with one word and then nothing, and `/block` not at all. Its port; when it has a
+    whole request; when it is told that the caller has gone."""
+    asked, gone = threading.Event(), threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while scope["type"] == "http" and (await receive()).get("more_body"):
+            pass
+        waits = scope["path"] in ("/block", "/stream")  # else HAProxy looks whether it lives
+        if scope["path"] != "/block":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"one", "more_body": waits})
+        if waits:
+            asked.set()
+            assert (await receive())["type"] == "http.disconnect"
+            gone.set()
+
+    with replica_of(app) as port:
+        yield port, asked, gone
+
+
+@pytest.mark.parametrize("path", ["/block", "/stream"])
+@pytest.mark.parametrize(
+    "expects", [b"", b"Expect: 100-continue\r\n"], ids=["body with its head", "body after its head"]
+)
+def test_who_hangs_up_is_missed_at_once(render: Render, path: str, expects: bytes) -> None:
+    # Given a caller whose whole request has arrived, at once, or its body later, as many clients send it
+    with waiting() as (port, asked, gone), serving(render(replicas=port)) as (client, _):
+        where = (client.base_url.host, client.base_url.port or 0)
+        with socket.create_connection(where, 30) as caller:
+            head = b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n%s\r\n" % (path.encode(), expects)
+            if expects:
+                caller.sendall(head)
+                assert caller.recv(1000).startswith(b"HTTP/1.1 100 ")
+                head = b""
+            caller.sendall(head + b"{}")
+            assert asked.wait(10)
+        # When the caller hangs up, Then the replica hears of it, though it writes nothing
+        assert gone.wait(5)
+
+
 def test_a_head_that_is_too_large_is_refused(render: Render, replica: int) -> None:
     # Given a proxy
     with serving(render(replicas=replica)) as (client, _):
