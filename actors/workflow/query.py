@@ -50,18 +50,20 @@ class Names:
     mistakes: tuple[str, ...] = ()
     """What refers to nothing that could ever be there, a sentence each."""
 
-    def __or__(self, other: "Names") -> "Names":
-        return Names.of_all((self, other))
-
     @classmethod
     def of_all(cls, several: "Iterable[Names]") -> "Names":
         found = list(several)
+        if len(found) <= 1:  # as most tasks have it, and a workflow may have a thousand
+            return found[0] if found else _NONE
         mistakes = dict.fromkeys(mistake for names in found for mistake in names.mistakes)
         tasks, inputs, roots = (
             frozenset[str]().union(*sets)
             for sets in ((n.tasks for n in found), (n.inputs for n in found), (n.roots for n in found))
         )
         return cls(tasks, inputs, roots, tuple(mistakes))
+
+
+_NONE = Names()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,27 @@ def _kept(text: str) -> Query:
 def _query(text: str) -> Query:
     if len(text) > MAX_LENGTH:
         raise ValueError(f"an expression has {MAX_LENGTH:,} characters at most; this one has {len(text):,}")
+    if _PLAIN.fullmatch(text):
+        tree = _plain(text)
+    else:
+        tree = _parsed(text)
+        _check_tree(tree, text)
+    names = _Names(text)
+    names.use(names.follow(tree, _CONTEXT))
+    return Query(text, tree, names.found, _path(tree))
+
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+"""A plain path. Most expressions are one, a workflow has thousands, and the library's parser takes 60 µs for it."""
+
+
+def _plain(text: str) -> Node:
+    """What the parser makes of a plain path."""
+    fields = [{"type": "field", "children": [], "value": name} for name in text.split(".")]
+    return fields[0] if len(fields) == 1 else {"type": "subexpression", "children": fields}
+
+
+def _parsed(text: str) -> Node:
     for found in _pieces(text):
         if found[0].startswith("`"):
             _check_literal(found[0])
@@ -119,10 +142,7 @@ def _query(text: str) -> Query:
         raise ValueError(f"{_short(text)} is nested too deeply") from None
     except (JMESPathError, ValueError, LookupError, TypeError) as error:
         raise ValueError(f"{_short(text)} cannot be read{_why(error)}") from None
-    _check_tree(tree, text)
-    names = _Names(text)
-    names.use(names.follow(tree, _CONTEXT))
-    return Query(text, tree, names.found, _path(tree))
+    return tree
 
 
 def _path(tree: Node) -> tuple[str, ...] | None:
@@ -252,7 +272,12 @@ class _Names:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self.found = Names()
+        self._tasks, self._inputs, self._roots = set[str](), set[str](), set[str]()
+        self._mistakes: dict[str, None] = {}
+
+    @property
+    def found(self) -> Names:
+        return Names(frozenset(self._tasks), frozenset(self._inputs), frozenset(self._roots), tuple(self._mistakes))
 
     def follow(self, node: Node, scope: str) -> str:
         """What a part gives when it is applied to something."""
@@ -296,13 +321,13 @@ class _Names:
             if name not in ROOTS:
                 self._mistake(self._unknown(name))
                 return _VALUE
-            self.found |= Names(roots=frozenset({name}))
+            self._roots.add(name)
             return name if name in (_TASKS, _INPUTS, _WORKFLOW) else _VALUE
         if scope == _TASKS:
-            self.found |= Names(tasks=frozenset({name}))
+            self._tasks.add(name)
             return _TASK + name
         if scope == _INPUTS:
-            self.found |= Names(inputs=frozenset({name}))
+            self._inputs.add(name)
         elif scope == _WORKFLOW and name not in WORKFLOW_FIELDS:
             self._mistake(f"a workflow has {' and '.join(WORKFLOW_FIELDS)}, and no {name!r}")
         elif scope.startswith(_TASK) and name not in TASK_FIELDS:
@@ -320,7 +345,7 @@ class _Names:
         return f"there is no {name!r}; an expression begins with one of {', '.join(ROOTS)}"
 
     def _mistake(self, sentence: str) -> None:
-        self.found |= Names(mistakes=(f"{_short(self._text)}: {sentence}",))
+        self._mistakes[f"{_short(self._text)}: {sentence}"] = None
 
 
 # -- evaluating ------------------------------------------------------------------------------------------------------

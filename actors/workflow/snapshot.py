@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ def dump(state: State) -> bytes:
     """All of it but the event that created it, for `load`."""
     told = {name: getattr(state, name) for name in _KEPT}
     told["problem"] = None if state.problem is None else state.problem.model_dump(exclude_none=True)
-    told["units"] = {name: _row(whole, _WHOLE) for name, whole in state.units.items()}
+    told["units"] = {name: _row(whole) for name, whole in state.units.items()}
     told["items"] = {
-        name: {number: _row(item, _UNIT) for number, item in whole.items.items()}
+        name: {number: _row(item) for number, item in whole.items.items()}
         for name, whole in state.units.items()
         if whole.items
     }
@@ -62,13 +63,16 @@ _KEPT = (
 _UNIT = tuple(each.name for each in fields(Unit))
 _WHOLE = tuple(each.name for each in fields(Whole) if each.name != "items")
 _MOMENTS = frozenset({"due_at", "started_at", "finished_at", "deadline_at"})
-_NEW = {Unit: Unit(), Whole: Whole()}
+_VALUES = {Unit: attrgetter(*_UNIT), Whole: attrgetter(*_WHOLE)}
+_NEW = {kind: values(kind()) for kind, values in _VALUES.items()}
 
 
-def _row(unit: Unit, names: tuple[str, ...]) -> dict[int, Any]:
+def _row(unit: Unit) -> dict[int, Any]:
     """What differs from a new one, by the place of its name."""
-    new = _NEW[type(unit)]
-    return {number: value for number, name in enumerate(names) if (value := getattr(unit, name)) != getattr(new, name)}
+    values, new = _VALUES[type(unit)](unit), _NEW[type(unit)]
+    if values == new:
+        return {}
+    return {number: value for number, value in enumerate(values) if value != new[number]}
 
 
 def _read(unit: Unit, row: dict[int, Any], names: tuple[str, ...]) -> None:
