@@ -3,8 +3,9 @@
 # - its statistics and metrics listen on loopback, wherever the doors do; its admin socket is its owner's alone;
 # - what it answers itself is a problem to try again, as everywhere else. That covers the 404 of a proxy that was
 #   started anew and knows no routes yet: a task that was accepted must never be called unknown. A request that
-#   cannot be used is a problem too, and none to try again. Only a head that HAProxy cannot even parse, has no room
-#   for (16 KB) or waits for in vain gets its built-in page, which no setting replaces;
+#   cannot be used is a problem too, and none to try again; so is one whose head is longer than 15 KiB, for which it
+#   gets room to read twice as much. Only a head that HAProxy cannot even parse, has no room for or waits for in vain
+#   gets its built-in page, in HTML: that is written before any setting for errors counts;
 # - a caller is who connects, and the replica is told so: it believes X-Forwarded-For. Otherwise every caller behind a
 #   proxy of the operator's own would be a stranger from another machine, and be refused;
 # - who connects and says nothing, or half a head, is let go after ten seconds, and who stops within a body, or takes
@@ -46,6 +47,9 @@ if [ -n "$config" ]; then
     problem 408 "Request Timeout" request-timeout "The request did not arrive" \
         "the whole request must arrive in time; try again" true
     problem 413 "Content Too Large" too-large "The request is too large" "send less at a time" false
+    problem 431 "Request Header Fields Too Large" head-too-large "The head of the request is too large" \
+        "its path and headers may have 15 KiB together" false
+    long="status 431 content-type application/problem+json file $place/431.json"
     again="status 503 content-type application/problem+json file $place/503.json hdr Retry-After 1"
     unread="status 400 content-type application/problem+json file $place/400.json"
     plain="{ res.hdr(content-type) -m beg text/plain }"
@@ -63,6 +67,10 @@ if [ -n "$config" ]; then
         -e '/^defaults/a\    timeout http-request 10s' \
         -e 's/^\( *timeout client \).*/\160s/' \
         -e '/^ *http-request set-header X-Forwarded-For /d' \
+        -e 's/^\( *tune.bufsize \).*/\132768/' \
+        -e '/txn[.]head/d' \
+        -e "/^frontend http_frontend/a\    http-request set-var(txn.head) req.hdrs,length" \
+        -e "/^frontend http_frontend/a\    http-request return $long if { url,length,add(txn.head) gt 15360 }" \
         -e "/^frontend http_frontend/a\    http-request set-header X-Forwarded-For %[src]" \
         -e "/^frontend http_frontend/a\    http-response return $unread if { status 400 } $plain" \
         -e "/^frontend http_frontend/a\    http-response return $again if { status 404 500:599 } $plain" \

@@ -231,6 +231,7 @@ def test_a_second_run_changes_nothing_more(render: Render, replica: int) -> None
     assert lines(twice, "timeout http-request") == ["timeout http-request 10s"]
     assert lines(twice, "timeout client") == ["timeout client 60s"]
     assert len(lines(twice, "errorfile")) == 7
+    assert "".join(lines(twice, "http-request")).count("txn.head") == 2
 
 
 def test_its_arguments_are_passed_on_as_they_are(render: Render) -> None:
@@ -432,8 +433,13 @@ def test_a_head_that_is_too_large_is_refused(render: Render, replica: int) -> No
                     caller.sendall(b"X-Long: " + b"x" * 10_000 + b"\r\n")
             # Then it takes no more of them than it has room for, and others are served
         assert client.get("/200/text/plain").status_code == 200
-        # And who sends a little more than there is room for is told that the request is bad
-        assert client.get("/200/text/plain", headers={"X-Long": "x" * 20_000}).status_code == 400
+        # And who sends a little too much is told so, wherever it stands
+        for path, more in (("/200/text/plain", "x" * 20_000), (f"/{'x' * 9000}", "x" * 7000), (f"/{'x' * 20_000}", "")):
+            answer = client.get(path, headers={"X-Long": more})
+            problem = Problem.model_validate_json(answer.content)
+            assert (answer.status_code, problem.status, problem.retryable) == (431, 431, False)
+        # And there is room for what is usual
+        assert client.get("/200/text/plain", headers={"X-Long": "x" * 14_000}).status_code == 200
 
 
 @pytest.mark.parametrize(
