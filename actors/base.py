@@ -10,6 +10,7 @@ import structlog
 from bus import logs
 from bus.client import Bus
 from bus.desk import Endpoint
+from bus.tls import Trust
 from schemas.errors import DevSkyyError
 from schemas.settings import Settings
 
@@ -44,7 +45,7 @@ class Actor:
         self.settings = Settings.load(settings)
         logs.configure(self.settings.home / "logs", name, self.settings.log_level)
         assert self.settings.nats_url is not None
-        self.bus = Bus(self.settings.nats_url, name, jetstream=self.jetstream)
+        self.bus = Bus(self.settings.nats_url, name, jetstream=self.jetstream, trust=Trust.of(self.settings))
         self.background: set[asyncio.Task[Any]] = set()
         self._ready = asyncio.Event()
         self._life = asyncio.get_running_loop().create_task(self._live(), name=name)

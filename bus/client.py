@@ -28,6 +28,7 @@ from bus.pieces import Pieces
 from bus.replies import H_STATUS, SILENCE_S, WORKING, Ack, Reply
 from bus.streams import REQUESTS
 from bus.subjects import Abort, AlertSubject, DeadLetterSubject
+from bus.tls import NOBODY_ELSE, Trust
 from schemas.errors import (
     BusUnavailable,
     Cancelled,
@@ -57,15 +58,16 @@ log = structlog.get_logger()
 class Bus:
     """One process's connection. `connect` first; `close` drains what is under way."""
 
-    def __init__(self, url: str, name: str, *, jetstream: bool = True) -> None:
+    def __init__(self, url: str, name: str, *, jetstream: bool = True, trust: Trust = NOBODY_ELSE) -> None:
         """
         Args:
             url: may name several servers of a cluster, with commas between: see `bus.urls`.
             jetstream: whether its user may ask JetStream. Else what is too large to travel goes through the gateway.
+            trust: whom it takes for the broker, where that speaks TLS.
         """
-        self._url, self.name, self._jetstream = url, name, jetstream
+        self._url, self.name, self._jetstream, self._trust = url, name, jetstream, trust
         self._user = urls.user(url)
-        self._nc = Client()
+        self._nc = trust.client(url)
         self._js: JetStreamContext | None = None
         self._replies: dict[str, asyncio.Queue[Msg] | Reply | Ack] = {}
         self._reply_prefix = ""
@@ -142,13 +144,14 @@ class Bus:
                         reconnected_cb=self._on_reconnected,
                         closed_cb=self._on_closed,
                         inbox_prefix=inbox_of(self._user),
+                        tls_hostname=self._trust.name,
                     )
                 self._nc.options["max_reconnect_attempts"] = -1
                 break
             except (OSError, nats.errors.Error, TimeoutError) as error:
                 with contextlib.suppress(Exception):
                     await asyncio.wait_for(self._nc.close(), TRY_S)
-                self._nc = Client()
+                self._nc = self._trust.client(self._url)
                 self.closed.clear()
                 if asyncio.get_running_loop().time() > deadline:
                     cause = self._last_error or error

@@ -3,14 +3,18 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
+from bus import urls
+from schemas.errors import ConfigError
 from schemas.settings import Settings
 
 
 @dataclass(frozen=True)
 class Logins:
-    """The URL of each user of the embedded broker. A broker of one's own has one for everybody: the settings'."""
+    """The URL of each user of the embedded broker, or of one set up by `devskyy nats-config`. Any other has one for
+    everybody: the settings'."""
 
     urls: Mapping[str, str] = field(default_factory=dict)
 
@@ -29,6 +33,21 @@ class Logins:
     def dump(self) -> str:
         """As JSON, for the process that starts the others; `load` reads it back."""
         return json.dumps(dict(self.urls))
+
+    @classmethod
+    def of_file(cls, path: Path) -> Self:
+        """As `devskyy nats-config` writes it.
+
+        Raises:
+            ConfigError: it cannot be read, or holds something else.
+        """
+        try:
+            found = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ConfigError(str(path), "", f"cannot be read ({getattr(error, 'strerror', error)})") from None
+        if not isinstance(found, dict) or not all(isinstance(url, str) and urls.servers(url) for url in found.values()):
+            raise ConfigError(str(path), "", "is no object of users and their URLs, as `devskyy nats-config` writes it")
+        return cls(found)
 
     @classmethod
     def load(cls, text: str) -> Self:

@@ -1,5 +1,7 @@
 """The embedded nats-server: loopback, a free port, credentials of its own, JetStream fsync'd in the platform's home."""
 
+import asyncio
+import contextlib
 import json
 import os
 import secrets
@@ -9,13 +11,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import nats.errors
+
+from bus import urls
+from bus.accounts import OUTSIDE, accounts, first_outsider, outsider, tls
+from bus.accounts import PLATFORM as PLATFORM  # noqa: PLC0414 - so that others may use it from here
 from bus.files import write_private
 from bus.permissions import SUPERVISOR, Permissions
-from bus.streams import TASKS, WORKFLOWS
-from bus.subjects import Submit, TaskCommand, TaskEvents, TaskTokens, WorkflowEvents, WorkflowWake
-from schemas.errors import ConfigError, StartError
+from bus.tls import NOBODY_ELSE, Served, Trust
+from schemas.errors import BusUnavailable, ConfigError, StartError
+from schemas.nats_user import KeptNatsUser
 
-PLATFORM, OUTSIDE = "platform", "outside"
+SYSTEM = "system"
+"""May have the server take up its configuration anew, and nothing else."""
+RELOAD = "$SYS.REQ.SERVER.{server}.RELOAD"
+RELOAD_S = 10.0
 NO_LIMIT = 2**60
 """Bytes of JetStream's store. Each stream has its limit; a limit of the whole that shrinks with the free space would
 refuse the streams of an earlier start, which set more aside."""
@@ -35,9 +45,10 @@ class Credentials:
     def outside(self) -> str:
         return self.passwords[OUTSIDE]
 
-    def url(self, port: int, user: str) -> str:
+    def url(self, port: int, user: str, host: str = "127.0.0.1", scheme: str = "nats") -> str:
         """What one user connects with."""
-        return f"nats://{user}:{self.passwords[user]}@127.0.0.1:{port}"
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return f"{scheme}://{user}:{self.passwords[user]}@{where}"
 
     @classmethod
     def of_home(cls, home: Path, users: Iterable[str] = ()) -> "Credentials":
@@ -49,7 +60,7 @@ class Credentials:
         path = home / "credentials.json"
         try:
             known: dict[str, str] = json.loads(path.read_text())["nats"] if path.exists() else {}
-            missing = [user for user in (SUPERVISOR, OUTSIDE, *users) if not isinstance(known.get(user), str)]
+            missing = [user for user in (SUPERVISOR, SYSTEM, OUTSIDE, *users) if not isinstance(known.get(user), str)]
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             raise ConfigError(str(path), "", f"cannot be read ({error!r}); delete it to have a new one made") from None
         if missing:
@@ -82,70 +93,74 @@ def environment() -> dict[str, str]:
 
 
 def write_config(
-    home: Path, port: int, credentials: Credentials, tenant: str, users: Mapping[str, Permissions]
+    home: Path,
+    port: int,
+    credentials: Credentials,
+    users: Mapping[str, Permissions],
+    outsiders: Iterable[KeptNatsUser] = (),
+    *,
+    host: str = "127.0.0.1",
+    served: Served | None = None,
 ) -> Path:
     """Write the server's configuration and return its path.
 
     Args:
         users: the platform's parts, and what each may do; beside them the supervisor, which may do everything.
-
-    The outside user may submit, command and read its tenant's tasks and workflows, and the text of tasks as it is
-    written, and nothing else: it has no consumers (a consumer may deliver to any subject), and reads what it missed
-    through direct gets on its own subjects.
-
-    It lives in an account of its own. In one account with the platform, an answer goes to whatever reply subject was
-    asked for, with the answerer's permissions: JetStream's acknowledgement of a command could be steered onto
-    `aborts.<anything>`, and a direct get onto another tenant's log. Between accounts a reply stays with whoever asked.
+        outsiders: clients from outside besides the first one.
+        served: what it speaks TLS with.
     """
-    tasks, workflows = TaskEvents.of_tenant(tenant), WorkflowEvents.of_tenant(tenant)
-    read = [tasks, TaskTokens.pattern(tenant=tenant), workflows]
-    services = [
-        str(Submit(tenant)),
-        TaskCommand.pattern(tenant=tenant),
-        WorkflowWake.pattern(tenant=tenant),
-        f"$JS.API.DIRECT.GET.{TASKS}.{tasks}",
-        f"$JS.API.DIRECT.GET.{WORKFLOWS}.{workflows}",
-    ]
     store, logs = home / "nats", home / "logs"
     for folder in (store, logs):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    exports = [{"service": subject} for subject in services] + [{"stream": subject} for subject in read]
-    imports = [
-        {kind: {"account": PLATFORM, "subject": subject}} for export in exports for kind, subject in export.items()
-    ]
+    let_in = [first_outsider(credentials.outside), *(outsider(user, user.bcrypt) for user in outsiders)]
     config = f"""# Written at every start; changes here are lost.
-listen: "127.0.0.1:{port}"
+listen: {json.dumps(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")}
 server_name: devskyy
 log_file: {json.dumps(str(logs / "nats.log"))}
 logfile_size_limit: 10MB
 logfile_max_num: 4
 jetstream {{ store_dir: {json.dumps(str(store))}, sync_interval: always, max_file_store: {NO_LIMIT} }}
+{tls(served.cert, served.key) if served else ""}
 accounts {{
-  {PLATFORM}: {{
-    jetstream: enabled
-    users: [
-      {{ user: {SUPERVISOR}, password: {json.dumps(credentials.supervisor)} }}
-      {_users(credentials, users)}
-    ]
-    exports: {json.dumps(exports)}
-  }}
-  {OUTSIDE}: {{
-    users: [ {{ user: {OUTSIDE}, password: {json.dumps(credentials.outside)}, permissions: {{
-        publish: {{ allow: {json.dumps(services)} }}
-        subscribe: {{ allow: {json.dumps([*read, "_INBOX.>"])} }} }} }} ]
-    imports: {json.dumps(imports)}
-  }}
-}}
+  $SYS: {{ users: [ {{ user: {SYSTEM}, password: {json.dumps(credentials.passwords[SYSTEM])}, permissions: {{
+        publish: {{ allow: [ {json.dumps(RELOAD.format(server="*"))} ] }}
+        subscribe: {{ allow: [ "_INBOX.>" ] }} }} }} ] }}
+{accounts(credentials.passwords, users, let_in)}}}
 """
     path = store / "nats.conf"
     write_private(path, config)
     return path
 
 
-def _users(credentials: Credentials, users: Mapping[str, Permissions]) -> str:
-    return "\n      ".join(
-        f"{{ user: {json.dumps(name)}, password: {json.dumps(credentials.passwords[name])}, permissions: {{\n"
-        f"          publish: {{ allow: {json.dumps(may.publish)} }}\n"
-        f"          subscribe: {{ allow: {json.dumps(may.subscribe)} }} }} }}"
-        for name, may in users.items()
-    )
+async def reload(url: str, trust: Trust = NOBODY_ELSE) -> None:
+    """Have a running server take up its configuration as it was written last. Connections and streams stay; those of
+    users who are gone are closed. A request from outside in that very moment may find nobody.
+
+    Args:
+        url: with the credentials of `SYSTEM`.
+
+    Raises:
+        BusUnavailable: it does not answer.
+        ConfigError: it refuses what was written, and goes on as it was.
+    """
+    client = trust.client(url)
+    try:
+        async with asyncio.timeout(RELOAD_S):
+            await client.connect(
+                urls.servers(url), allow_reconnect=False, tls_hostname=trust.name, error_cb=_told_otherwise
+            )
+            subject = RELOAD.format(server=client._server_info["server_id"])
+            # nats-server 2.15 listens to what an account that is new may ask for only at the next time of asking.
+            for _ in range(2):
+                answer = json.loads((await client.request(subject, b"", timeout=RELOAD_S)).data)
+    except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
+        raise BusUnavailable(f"nats-server was not told of its new configuration: {error!r}") from error
+    finally:
+        with contextlib.suppress(Exception):
+            await client.close()
+    if refusal := answer.get("error"):
+        raise ConfigError("nats.conf", "", f"nats-server refuses it: {refusal.get('description', refusal)}")
+
+
+async def _told_otherwise(error: Exception) -> None:
+    """`connect` raises it too."""

@@ -1,6 +1,6 @@
 """The URL of a broker: one server, or several of a cluster with commas between, each with its credentials."""
 
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from bus.subjects import token
 
@@ -11,6 +11,11 @@ ANYBODY = "platform"
 def servers(url: str) -> list[str]:
     """Each server by itself."""
     return [server.strip() for server in url.split(",") if server.strip()]
+
+
+def schemes(url: str) -> list[str]:
+    """Their schemes: `nats`, or `tls` where nothing is to be said in plain text."""
+    return [split.scheme for split in _split(url)]
 
 
 def hosts(url: str) -> list[str]:
@@ -38,6 +43,12 @@ def user(url: str) -> str:
         return token(login(url).get("user", ANYBODY))
     except ValueError:
         return ANYBODY
+
+
+def logged_in(url: str, user: str, password: str) -> str:
+    """The same servers for somebody else."""
+    who = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    return ",".join(f"{split.scheme}://{who}@{split.netloc.rpartition('@')[2]}" for split in _split(url))
 
 
 def shown(url: str) -> str:

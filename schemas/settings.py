@@ -32,6 +32,21 @@ class Settings(BaseSettings):
     nats_url: str | None = None
     """A broker of your own, credentials in the URL; of a cluster several, with commas between. Unset: an embedded
     nats-server."""
+    nats_logins: Path | None = None
+    """Instead of it: a file with a URL for each part of the platform, as `devskyy nats-config` writes it."""
+    nats_ca: Path | None = None
+    """Whom the broker's certificate must come from; unset: the system's authorities, of the embedded one itself."""
+    nats_tls_name: str | None = None
+    """What that certificate must be for; unset: the host of the URL, and of the embedded one what it is for."""
+    nats_host: str = "127.0.0.1"
+    """Where the embedded broker listens. Elsewhere than on loopback it speaks TLS."""
+    nats_port: int | None = Field(default=None, ge=1, le=65535)
+    """Of the embedded broker; unset: one that is free."""
+    nats_tls_cert: Path | None = None
+    nats_tls_key: Path | None = None
+    """Of the embedded broker, as PEM; unset: plain text."""
+    nats_plaintext: bool = False
+    """Whether the embedded broker may be reached from elsewhere without TLS."""
     ray_address: str | None = None
     """A Ray cluster of your own; unset: a local Ray."""
     config: Path | None = None
@@ -75,7 +90,8 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("nats_url", "ray_address", "database_url", "config"),
-        *("jwt_secret", "jwks_url", "jwt_issuer", "jwt_audience"),
+        *("nats_logins", "nats_ca", "nats_tls_name", "nats_port", "nats_tls_cert", "nats_tls_key"),
+        *("jwt_secret", "jwks_url", "jwt_issuer", "jwt_audience", "webhook_private"),
         mode="before",
     )
     @classmethod
@@ -87,7 +103,7 @@ class Settings(BaseSettings):
     def _in_a_cluster(cls, replicas: int, info: ValidationInfo) -> int:
         if replicas not in (1, 3, 5):
             raise ValueError("must be 1, 3 or 5")
-        if replicas > 1 and info.data.get("nats_url") is None:
+        if replicas > 1 and info.data.get("nats_url") is None and info.data.get("nats_logins") is None:
             raise ValueError("more than 1 needs a NATS cluster of your own in DEVSKYY_NATS_URL")
         return replicas
 
@@ -125,7 +141,7 @@ class Settings(BaseSettings):
             return str(Path(parts.path).expanduser().absolute())
         raise ValueError("must be https://…, http:// on loopback, or a file: who can change the keys can be anybody")
 
-    @field_validator("home", "config")
+    @field_validator("home", "config", "nats_logins", "nats_ca", "nats_tls_cert", "nats_tls_key")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return None if path is None else path.expanduser().absolute()
@@ -148,6 +164,11 @@ class Settings(BaseSettings):
 
     @property
     def takes_tokens(self) -> bool:
+    @property
+    def embeds_nats(self) -> bool:
+        """Whether the platform starts a nats-server of its own."""
+        return self.nats_url is None and self.nats_logins is None
+
         """Whether a caller may say by a JSON Web Token who it is."""
         return self.jwt_secret is not None or self.jwks_url is not None
 

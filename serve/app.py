@@ -17,6 +17,7 @@ from bus.client import Bus
 from bus.purse import PurseStream
 from bus.recordings import Recordings
 from bus.tasklog import TaskLog
+from bus.tls import Trust
 from bus.workflowlog import WorkflowLog
 from schemas.recording import MAX_RECORDING_BYTES
 from schemas.settings import Settings, is_loopback
@@ -88,7 +89,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         logs.configure(settings.home / "logs", name, settings.log_level)
         assert settings.nats_url is not None
-        bus = await Bus(settings.nats_url, name).connect(patience_s=60)
+        bus = await Bus(settings.nats_url, name, trust=Trust.of(settings)).connect(patience_s=60)
         database = Database(settings.sql_url)
         await database.migrate()
         app.state.bus, app.state.tasks = bus, TaskLog(bus)

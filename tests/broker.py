@@ -18,10 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from bus import permissions, server, streams
+from bus import permissions, server, streams, urls
+from bus.accounts import OUTSIDE
 from bus.client import Bus
+from bus.nats_users import NatsUsers
 from bus.tasklog import TaskLog
-from schemas.settings import DEFAULT_TENANT
+from schemas.nats_user import NatsScope
 
 AGENTS, SPECIALISTS = ("writing", "coding"), ("critic", "editor")
 """Those who have users of the broker; there need be no others of their names."""
@@ -38,8 +40,8 @@ def free_port() -> int:
 class Broker:
     """One nats-server on a loopback port; `kill` and `restart` keep home, port and credentials."""
 
-    def __init__(self, home: Path, tenant: str = DEFAULT_TENANT) -> None:
-        self.home, self.tenant = home, tenant
+    def __init__(self, home: Path) -> None:
+        self.home = home
         self.port = 0
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.users = permissions.table(permissions.users(AGENTS, SPECIALISTS))
@@ -54,7 +56,7 @@ class Broker:
     @property
     def outside_url(self) -> str:
         """For a client from outside."""
-        return self.url_of(server.OUTSIDE)
+        return self.url_of(OUTSIDE)
 
     def url_of(self, user: str) -> str:
         """For one part of the platform."""
@@ -88,7 +90,18 @@ class Broker:
         raise RuntimeError(f"nats-server did not start:\n{self.log[-2000:]}")
 
     def write_config(self, port: int) -> Path:
-        return server.write_config(self.home, port, self.credentials, self.tenant, self.users)
+        return server.write_config(self.home, port, self.credentials, self.users, NatsUsers(self.home).valid())
+
+    async def let_in(self, name: str, tenant: str, scope: NatsScope = "write") -> str:
+        """One more client from outside, which a server that runs knows at once; the URL of it."""
+        made, password = NatsUsers(self.home).create(name, tenant, scope)
+        await self.reload()
+        return urls.logged_in(self.outside_url, made.user, password)
+
+    async def reload(self) -> None:
+        """Have the server take up what is written for it now."""
+        self.write_config(self.port)
+        await server.reload(self.url_of(server.SYSTEM))
 
     def _answers(self, port: int) -> bool:
         give_up = time.monotonic() + START_S

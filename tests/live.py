@@ -24,7 +24,7 @@ import psutil
 import yaml
 
 from bus.client import Bus
-from bus.server import PLATFORM
+from bus.accounts import PLATFORM
 from bus.streams import CACHE
 from devskyy.supervisor import processes
 from devskyy.supervisor.state import PlatformState, read_state

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 
 from bus import urls
-from devskyy.supervisor import ports
+from bus.logins import Logins
+from devskyy.supervisor import broker, ports
 from devskyy.supervisor.state import state_path
 from schemas.errors import StartError
 from schemas.message import now
@@ -46,9 +47,10 @@ def check(settings: Settings) -> None:
             f"DEVSKYY_HTTP_HOST={settings.http_host} opens the platform to other machines, and there is no API key",
             "start it without DEVSKYY_HTTP_HOST, make a key with `devskyy keys create NAME`, and start it anew; "
             "or set JWT_SECRET_KEY or DEVSKYY_JWKS_URL, and let callers bring tokens",
+    broker.check(settings)
         )
     if settings.ray_address is not None and not is_loopback(settings.ray_address.rsplit(":", 1)[0].split("//")[-1]):
-        brokers = urls.hosts(settings.nats_url) if settings.nats_url else []
+        brokers = [host for url in _brokers(settings) for host in urls.hosts(url)]
         if not brokers or any(map(is_loopback, brokers)):
             raise StartError(
                 "other nodes of the Ray cluster cannot reach a NATS on this machine's loopback",
@@ -71,6 +73,17 @@ def _has_key(settings: Settings) -> bool:
     from storage import Database, KeyRepository
 
     if settings.database_url is None and not settings.sqlite_file.exists():
+def _brokers(settings: Settings) -> list[str]:
+    if settings.nats_logins is not None:
+        return list(Logins.of_file(settings.nats_logins).urls.values())
+    return [settings.nats_url] if settings.nats_url else []
+
+
+def unfinished_restore(home: Path) -> Path:
+    """The file that says, while it is there, that a backup is being restored, or that this broke off."""
+    return state_path(home).with_name("restoring")
+
+
         return False
 
     async def look() -> bool:

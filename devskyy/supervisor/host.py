@@ -21,6 +21,7 @@ from bus.client import Bus
 from bus.desk import Endpoint
 from bus.logins import Logins
 from bus.subjects import FleetScale
+from bus.tls import Trust
 from schemas.fleet import Scale
 from schemas.settings import Settings
 
@@ -77,7 +78,7 @@ async def _connected(settings: Settings, logins: Logins) -> Bus:
     """A connection, once the streams are there, which nobody else makes. A broker that comes back without has them made
     again."""
     assert settings.nats_url is not None
-    bus = Bus(settings.nats_url, NAME)
+    bus = Bus(settings.nats_url, NAME, trust=Trust.of(settings))
 
     async def ensure() -> None:
         await streams.ensure(

@@ -31,6 +31,13 @@ class PlatformState(Message):
     nats_url: str
     outside_nats_url: str | None
     """None when the broker is one that the platform did not start: its operator hands out credentials."""
+    sql_url: str | None = None
+    """Where the database is; absent where an earlier version runs."""
+    nats_ca: Path | None = None
+    nats_tls_name: str | None = None
+    """Whom to take for the broker, where it speaks TLS: see `bus.tls.Trust`."""
+    nats_users: str | None = None
+    """Which version of the file of NATS users the embedded broker goes by."""
     ray_dashboard: str | None
     started_at: datetime
     detail: str | None = None

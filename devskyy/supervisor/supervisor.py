@@ -19,19 +19,21 @@ import nats.js.errors
 import psutil
 import structlog
 
-from actors.catalogue import load
 from bus import logs, permissions, server
+from bus.accounts import OUTSIDE
 from bus.client import Bus
 from bus.files import tail
 from bus.logins import Logins
-from devskyy.supervisor import ports, processes, ray_head
+from bus.tls import Trust
+from devskyy.supervisor import processes, ray_head
+from devskyy.supervisor.broker import EmbeddedBroker
 from devskyy.supervisor.checks import ENOUGH_DISK, EVERY_INTERFACE, check, check_port, locked, stream_budget
 from devskyy.supervisor.operator import operators_key
 from devskyy.supervisor.state import START_PATIENCE_S, Phase, PlatformState, clear_state, write_state
 from schemas.errors import DevSkyyError, StartError
 from schemas.key import digest
 from schemas.message import now
-from schemas.settings import DEFAULT_TENANT, Settings
+from schemas.settings import Settings
 
 log = structlog.get_logger()
 
@@ -59,7 +61,9 @@ class Supervisor:
         self._host: asyncio.subprocess.Process | None = None
         self._ready = self._was_ready = False
         self._settings = settings
-        self._embedded_nats = settings.nats_url is None
+        self._embeds_nats = settings.embeds_nats
+        self._broker: EmbeddedBroker | None = None
+        self._letting_in: asyncio.Task[None] | None = None
         self._logins = Logins()
         self._state: PlatformState | None = None
         self._bus: Bus | None = None
@@ -105,17 +109,19 @@ class Supervisor:
         operator = digest(operators_key(self._home))
         self._settings = self._settings.model_copy(update={"operator_sha256": operator})
         outside: str | None = None
-        if self._embedded_nats:
-            (self._nats_port,) = ports.free(1)
+        if self._embeds_nats:
             budget = stream_budget(self._settings)
-            catalogue = load(self._settings.config)
-            users = permissions.table(permissions.users(catalogue.carriers, catalogue.specialists))
-            credentials = server.Credentials.of_home(self._home, users)
-            self._nats_config = server.write_config(self._home, self._nats_port, credentials, DEFAULT_TENANT, users)
-            self._logins = Logins({user: credentials.url(self._nats_port, user) for user in users})
-            url = credentials.url(self._nats_port, permissions.SUPERVISOR)
-            outside = credentials.url(self._nats_port, server.OUTSIDE)
-            self._settings = self._settings.model_copy(update={"nats_url": url, "stream_bytes": budget})
+            self._broker = EmbeddedBroker(self._settings)
+            self._broker.write()
+            self._logins, outside, trust = self._broker.logins, self._broker.outside_url, self._broker.trust
+            told = {"nats_url": self._broker.url(permissions.SUPERVISOR), "stream_bytes": budget}
+            told |= {"nats_ca": trust.ca, "nats_tls_name": trust.name}
+            self._settings = self._settings.model_copy(update=told)
+        elif self._settings.nats_logins is not None:
+            self._logins = Logins.of_file(self._settings.nats_logins)
+            outside = self._logins.urls.get(OUTSIDE)
+            url = self._logins.urls[permissions.SUPERVISOR]
+            self._settings = self._settings.model_copy(update={"nats_url": url})
         assert self._settings.nats_url is not None
         self._state = PlatformState(
             instance=self._instance,
@@ -124,22 +130,41 @@ class Supervisor:
             phase="starting",
             http=f"http://{_shown(self._settings.http_host)}:{self._settings.http_port}",
             nats_url=self._settings.nats_url,
+            nats_ca=self._settings.nats_ca,
+            nats_tls_name=self._settings.nats_tls_name,
             outside_nats_url=outside,
+            sql_url=self._settings.sql_url,
             ray_dashboard=None,
             started_at=now(),
             detail="nats",
         )
         self._tell("starting", "nats")
-        if self._embedded_nats:
+        if self._broker is not None:
             await self._start_nats()
+            self._letting_in = asyncio.create_task(self._let_in(self._broker))
         self._ray_began = _clock()
         await self._start_ray()
 
     async def _start_nats(self) -> None:
+        assert self._broker is not None
         self._nats_began = _clock()
-        command = [server.binary(), "-c", str(self._nats_config)]
+        command = [server.binary(), "-c", str(self._broker.config)]
         self._nats = await self._spawn(command, "nats-server", server.environment())
-        await _answers(self._nats_port, self._nats, 10, "nats-server", self._home / "logs" / "nats.log")
+        where = self._home / "logs" / "nats.log"
+        await _answers(self._broker.port, self._nats, 10, "nats-server", where, self._broker.host)
+        self._broker.started()
+        self._tell_version(self._broker)
+
+    async def _let_in(self, broker: EmbeddedBroker) -> None:
+        """Follow who is let in by NATS, and the certificate that it shows."""
+        while True:
+            await broker.changed()
+            self._tell_version(broker)
+
+    def _tell_version(self, broker: EmbeddedBroker) -> None:
+        assert self._state is not None
+        self._state = self._state.model_copy(update={"nats_users": broker.version})
+        self._write_state()
 
     async def _start_ray(self) -> None:
         if self._settings.ray_address is not None:
@@ -203,9 +228,9 @@ class Supervisor:
             elif self._host is not None and self._host.returncode is not None:
                 await self._restart_host()
             shut = await self._see_to_the_door() if self._ready else None
-            dumb = await self._see_to_jetstream() if self._embedded_nats and self._was_ready else None
+            dumb = await self._see_to_jetstream() if self._embeds_nats and self._was_ready else None
             if self._ready:
-                self._tell_health(dumb or shut)
+                self._tell_health(dumb or shut or (self._broker.trouble if self._broker is not None else None))
 
     async def _see_to_the_door(self) -> str | None:
         """What is wrong with HTTP, if anything; Ray is started anew when it has been for long."""
@@ -277,7 +302,9 @@ class Supervisor:
         assert self._settings.nats_url is not None
         try:
             if self._bus is None:
-                self._bus = await Bus(self._settings.nats_url, "supervisor").connect(patience_s=1)
+                self._bus = await Bus(self._settings.nats_url, "supervisor", trust=Trust.of(self._settings)).connect(
+                    patience_s=1
+                )
             await self._bus.js.account_info()
             return True
         except (DevSkyyError, nats.errors.Error, nats.js.errors.Error, TimeoutError):
@@ -349,6 +376,8 @@ class Supervisor:
     # -- ending ------------------------------------------------------------------------------------------------
 
     async def _shut_down(self) -> None:
+        if self._letting_in is not None:
+            self._letting_in.cancel()
         if self._state is not None:
             self._tell("stopping", None)
         await self._drain()
@@ -396,10 +425,14 @@ class Supervisor:
         if self._stop.is_set() and phase != "stopping":
             return
         self._state = self._state.model_copy(update={"phase": phase, "detail": detail})
-        with contextlib.suppress(OSError):  # on a full disk the platform goes on with the state that was written last
-            write_state(self._home, self._state)
+        self._write_state()
         log.info("platform", phase=phase, detail=detail)
         self._on_state(self._state)
+
+    def _write_state(self) -> None:
+        assert self._state is not None
+        with contextlib.suppress(OSError):  # on a full disk the platform goes on with the state that was written last
+            write_state(self._home, self._state)
 
 
 def _shown(host: str) -> str:
@@ -426,7 +459,14 @@ def _lasts(since: float | None, longer_than_s: float) -> bool:
     return since is not None and _clock() - since > longer_than_s
 
 
-async def _answers(port: int, process: asyncio.subprocess.Process, timeout_s: float, name: str, where: Path) -> None:
+async def _answers(
+    port: int,
+    process: asyncio.subprocess.Process,
+    timeout_s: float,
+    name: str,
+    where: Path,
+    host: str = "127.0.0.1",
+) -> None:
     """Wait until a child listens on its port.
 
     Raises:
@@ -436,7 +476,7 @@ async def _answers(port: int, process: asyncio.subprocess.Process, timeout_s: fl
     deadline = loop.time() + timeout_s
     while loop.time() < deadline and process.returncode is None:
         with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
             return
         await asyncio.sleep(0.03)
     how = f"ended with code {process.returncode}" if process.returncode is not None else f"took over {timeout_s:g} s"

@@ -10,12 +10,13 @@ from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 
 from bus import permissions, streams, subjects
+from bus.accounts import OUTSIDE
 from bus.client import Bus
 from bus.codec import encode
 from bus.desk import Endpoint
 from bus.inboxes import answers_of, inbox_of
 from bus.permissions import SUPERVISOR, Permissions
-from bus.server import OUTSIDE, Credentials
+from bus.server import Credentials
 from bus.streams import REQUESTS, RESERVATIONS, TASKS, WORKFLOWS
 from bus.subjects import AgentAsk, AnySubject, ModelsComplete, TaskEvents, TaskLogEntry, WorkflowLogEntry, overlap
 from bus.tasklog import TaskLog

@@ -13,7 +13,7 @@ import yaml
 import bus.subjects
 from actors.intake.submission import submission_of
 from bus.codec import decode, encode
-from bus.server import OUTSIDE
+from bus.accounts import OUTSIDE
 from bus.subjects import AnySubject
 from devskyy.cli.app import main
 from schemas.event import Command
@@ -105,7 +105,7 @@ def test_every_schema_is_one_of_draft_7(said: dict[str, Any]) -> None:
 
 def test_the_channels_of_outside_clients_are_those_that_the_server_lets_them_use(broker: Broker) -> None:
     # Given what the server's configuration allows outside clients
-    config = (broker.store / "nats.conf").read_text().partition(f"\n  {OUTSIDE}: {{")[2]
+    config = (broker.store / "nats.conf").read_text().partition(f'\n  "{OUTSIDE}": {{')[2]
     # Then each channel that is open to them is in it, and no other
     for channel in CHANNELS:
         tenants = "tenant" in channel.subject.varying()
