@@ -163,12 +163,12 @@ class Settings(BaseSettings):
             raise ConfigError("environment", variable, f"{first['msg']}{got}") from None
 
     @property
-    def takes_tokens(self) -> bool:
-    @property
     def embeds_nats(self) -> bool:
         """Whether the platform starts a nats-server of its own."""
         return self.nats_url is None and self.nats_logins is None
 
+    @property
+    def takes_tokens(self) -> bool:
         """Whether a caller may say by a JSON Web Token who it is."""
         return self.jwt_secret is not None or self.jwks_url is not None
 

@@ -42,12 +42,12 @@ def check(settings: Settings) -> None:
             f"leave it at 127.0.0.1; or set {EVERY_INTERFACE}, with an API key, a firewall and TLS before it",
         )
     jwts.check(settings)
+    broker.check(settings)
     if not is_loopback(settings.http_host) and not settings.takes_tokens and not _has_key(settings):
         raise StartError(
             f"DEVSKYY_HTTP_HOST={settings.http_host} opens the platform to other machines, and there is no API key",
             "start it without DEVSKYY_HTTP_HOST, make a key with `devskyy keys create NAME`, and start it anew; "
             "or set JWT_SECRET_KEY or DEVSKYY_JWKS_URL, and let callers bring tokens",
-    broker.check(settings)
         )
     if settings.ray_address is not None and not is_loopback(settings.ray_address.rsplit(":", 1)[0].split("//")[-1]):
         brokers = [host for url in _brokers(settings) for host in urls.hosts(url)]
@@ -68,11 +68,6 @@ def check(settings: Settings) -> None:
         ) from None
 
 
-def _has_key(settings: Settings) -> bool:
-    """Whether somebody could be let in who is not the operator. Makes no database where there is none."""
-    from storage import Database, KeyRepository
-
-    if settings.database_url is None and not settings.sqlite_file.exists():
 def _brokers(settings: Settings) -> list[str]:
     if settings.nats_logins is not None:
         return list(Logins.of_file(settings.nats_logins).urls.values())
@@ -84,6 +79,11 @@ def unfinished_restore(home: Path) -> Path:
     return state_path(home).with_name("restoring")
 
 
+def _has_key(settings: Settings) -> bool:
+    """Whether somebody could be let in who is not the operator. Makes no database where there is none."""
+    from storage import Database, KeyRepository
+
+    if settings.database_url is None and not settings.sqlite_file.exists():
         return False
 
     async def look() -> bool:
