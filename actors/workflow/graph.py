@@ -72,22 +72,34 @@ def beginning(task: TaskDefinition) -> Iterator[Use]:
         yield Use("wait_until", task.wait_until)
 
 
-def dependencies(definition: WorkflowDefinition) -> dict[str, tuple[str, ...]]:
-    """The tasks that each task needs: those it names, then those that its expressions refer to.
-
-    A compensation adds none: it runs when all is over. A task that is not there is left out.
+def referred(definition: WorkflowDefinition) -> dict[str, Names]:
+    """What the expressions of each task refer to; not those of its compensation.
 
     Raises:
         ValueError: an expression cannot be read.
     """
-    return {
-        name: _there(definition, task, Names.of_all(use.names for use in uses(task)))
-        for name, task in definition.tasks.items()
-    }
+    return {name: Names.of_all(use.names for use in uses(task)) for name, task in definition.tasks.items()}
 
 
-def _there(definition: WorkflowDefinition, task: TaskDefinition, referred: Names) -> tuple[str, ...]:
-    needed = dict.fromkeys((*task.depends_on, *sorted(referred.tasks)))
+def dependencies(
+    definition: WorkflowDefinition, refers: Mapping[str, Names] | None = None
+) -> dict[str, tuple[str, ...]]:
+    """The tasks that each task needs: those it names, then those that its expressions refer to.
+
+    A compensation adds none: it runs when all is over. A task that is not there is left out.
+
+    Args:
+        refers: what `referred` says of it, where that is known.
+
+    Raises:
+        ValueError: an expression cannot be read.
+    """
+    refers = referred(definition) if refers is None else refers
+    return {name: _there(definition, task, refers[name]) for name, task in definition.tasks.items()}
+
+
+def _there(definition: WorkflowDefinition, task: TaskDefinition, refers: Names) -> tuple[str, ...]:
+    needed = dict.fromkeys((*task.depends_on, *sorted(refers.tasks)))
     return tuple(name for name in needed if name in definition.tasks)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -83,7 +83,7 @@ class Query:
         if self.path is not None:  # most are, and a walk takes a tenth of the time
             there: Any = context
             for name in self.path:
-                there = there.get(name) if isinstance(there, Mapping) else None
+                there = there.get(name) if isinstance(there, dict) else None
             return there
         try:
             value = _Bounded().visit(self.tree, context)

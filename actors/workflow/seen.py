@@ -25,10 +25,10 @@ def needed_for(state: State, name: str, undoes: bool) -> frozenset[str]:
     place = name, "undo" if undoes else "do"
     if (found := state.uses.get(place)) is None:
         task = state.task(name)
-        needed = {each for use in graph.uses((undoes and task.compensation) or task) for each in use.names.tasks}
+        needed = {each for use in graph.uses(task.compensation or task) for each in use.names.tasks}
         if task.map is not None:
             needed |= names(task.map.over).tasks
-        found = state.uses[place] = frozenset(needed | {name} if undoes else needed)
+        found = state.uses[place] = frozenset(needed | {name})
     return found
 
 

@@ -9,6 +9,7 @@ from actors.workflow import graph
 from schemas.problem import Problem
 from schemas.workflow import SETTLED, TaskDefinition, UnitStatus, WorkflowStatus
 from schemas.workflow_event import (
+    Advanced,
     Cancelled,
     Cancelling,
     Change,
@@ -82,9 +83,10 @@ class State:
     def __init__(self, created: Created) -> None:
         self.created = created
         self.definition = created.definition
-        self.dependencies = graph.dependencies(created.definition)
+        refers = graph.referred(created.definition)
+        self.dependencies = graph.dependencies(created.definition, refers)
         self.dependents = graph.dependents(self.dependencies)
-        self.uses: dict[tuple[str, str], frozenset[str]] = {}
+        self.uses = {(name, "do"): names.tasks for name, names in refers.items()}
         """Tasks that the expressions of a task refer to, by its name and what they are for; found once each."""
         self.units: dict[str, Whole] = {name: Whole() for name in created.definition.tasks}
         self.seq = 0
@@ -153,12 +155,16 @@ class State:
         return status in ("completed", "skipped") or (status == "failed" and self.definition.tasks[name].allow_failure)
 
     def _group(self, status: UnitStatus) -> set[Place] | None:
-        return {
-            "running": self.running,
-            "waiting": self.waiting,
-            "retrying": self.retrying,
-            "compensating": self.undoing,
-        }.get(status)
+        match status:
+            case "running":
+                return self.running
+            case "waiting":
+                return self.waiting
+            case "retrying":
+                return self.retrying
+            case "compensating":
+                return self.undoing
+        return None
 
     def is_open_map(self, name: str) -> bool:
         whole = self.units[name]
@@ -240,6 +246,8 @@ class State:
     def begin(self, event: WorkflowEvent) -> None:
         """What an event says before its changes."""
         match event:
+            case Advanced():  # most are
+                pass
             case Started():
                 self.started_at, self.deadline_at, self.owner = event.at, event.deadline_at, event.owner
             case Claimed():
@@ -269,6 +277,8 @@ class State:
     def finish(self, event: WorkflowEvent) -> None:
         """What an event says after its changes."""
         match event:
+            case Advanced():
+                pass
             case Completed():
                 self.ended, self.output, self.blob, self.bytes = "completed", event.output, event.blob, event.bytes
             case Failed():

@@ -40,7 +40,8 @@ class Workers:
     """Carries assignments out. Each under its key, so that whoever takes a workflow over finds what is under way."""
 
     def __init__(self, bus: Bus, tasks: TaskLog, workflows: WorkflowLog, functions: Mapping[str, Function]) -> None:
-        self._bus, self._tasks, self._workflows, self._functions = bus, tasks, workflows, functions
+        self._bus, self._tasks, self._workflows = bus, tasks, workflows
+        self._functions = {name: (function, _is_async(function)) for name, function in functions.items()}
         self._children = Children(workflows)
 
     def needs(self, state: State, work: Assignment) -> set[str]:
@@ -184,13 +185,13 @@ class Workers:
     async def _function(
         self, state: State, work: Assignment, name: str, inputs: dict[str, Any], limit_s: float
     ) -> Outcome:
-        function = self._functions.get(name)
-        if function is None:
+        if name not in self._functions:
             detail = f"this engine knows no function {name!r}; it knows {', '.join(sorted(self._functions)) or 'none'}"
             return Outcome(work, problem=problem("no_function", "Nobody does this", detail, status=422))
+        function, waits = self._functions[name]
         try:
             async with asyncio.timeout(limit_s):
-                if _is_async(function):
+                if waits:
                     output = await function(inputs)
                 else:
                     output = await asyncio.to_thread(function, inputs)
