@@ -120,8 +120,22 @@ class Completion(Message):
     problem: Problem | None = None
 
 
+class ToolCallPiece(Message):
+    """A piece of a tool call that is being written."""
+
+    place: int = Field(ge=0)
+    """Which of the answer's calls it is of; the first is 0."""
+    id: str
+    name: str
+    offset: int = Field(ge=0)
+    """Characters of its arguments before this piece."""
+    arguments: str
+    """Empty where only the beginning is known."""
+
+
 class Delta(Message):
-    """A piece of a text that is being written. Lost ones are made good by the whole text at the end."""
+    """A piece of an answer that is being written: of its text, or of a tool call. Lost ones are made good by the whole
+    answer at the end."""
 
     kind: Literal["models.delta"] = "models.delta"
     version: Literal[1] = 1
@@ -131,6 +145,8 @@ class Delta(Message):
     offset: int
     """Characters of the attempt's text before this piece."""
     text: str
+    """Empty in a piece of a tool call."""
+    tool_call: ToolCallPiece | None = None
 
 
 class Embed(Message):

@@ -113,9 +113,8 @@ class GatewayActor(Actor):
 
     # -- what everybody may hear -------------------------------------------------------------------------------
 
-    def _told(self, ask: Complete, attempt: int, offset: int, piece: str) -> None:
+    def _told(self, ask: Complete, delta: Delta) -> None:
         with contextlib.suppress(asyncio.QueueFull):  # the whole text comes with the answer
-            delta = Delta(step=ask.step, attempt=attempt, offset=offset, text=piece)
             self._tokens.put_nowait((TaskTokens(ask.tenant, ask.root or ask.task_id), delta))
 
     async def _publish_tokens(self) -> None:

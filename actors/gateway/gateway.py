@@ -9,7 +9,7 @@ from actors.gateway.providers import Served
 from actors.gateway.service import Service, key_of, unsuitable
 from bus.cache import Cached, call_of
 from bus.journal import Entry
-from schemas.completion import Complete, Completion
+from schemas.completion import Complete, Completion, Delta
 from schemas.errors import BudgetExceeded, DevSkyyError, NoService, TooBusy
 from schemas.problem import Problem
 from schemas.receipt import Call
@@ -36,7 +36,7 @@ class Gateway(Once[Complete, Completion]):
         completion = await self._with.recordings.answer(account.ask, account.question)
         account.calls += completion.calls
         if account.ask.stream and completion.text:
-            self._with.told(account.ask, 1, 0, completion.text)
+            self._with.told(account.ask, Delta(step=account.ask.step, attempt=1, offset=0, text=completion.text))
         return completion
 
     async def _asked(self, account: Account[Complete]) -> Completion:
@@ -90,7 +90,7 @@ class Gateway(Once[Complete, Completion]):
         found_ms = round((time.perf_counter() - began) * 1000, 3)
         account.calls += (call_of(hit, ask, name, tuple(account.passed), found_ms),)
         if ask.stream and hit.text:
-            self._with.told(ask, account.attempts + 1, 0, hit.text)
+            self._with.told(ask, Delta(step=ask.step, attempt=account.attempts + 1, offset=0, text=hit.text))
         return hit.completion(account.calls)
 
     def _cache(

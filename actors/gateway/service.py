@@ -21,7 +21,7 @@ from actors.gateway.purse import Purse
 from actors.gateway.steadiness import Lane, Visit
 from bus.journal import Overtaken
 from schemas.budget import BudgetRefused, Reservation
-from schemas.completion import Complete
+from schemas.completion import Complete, Delta, ToolCallPiece
 from schemas.errors import UpstreamError
 from schemas.message import now
 from schemas.receipt import Call
@@ -30,8 +30,8 @@ from schemas.service import ServiceSpec
 PATIENCE_S = 2.0
 """How long a call waits for room at a service that is not the last of its order."""
 
-Told = Callable[[Complete, int, int, str], None]
-"""Told of a piece of a streamed text: the call, which attempt it is of, characters before it, the piece."""
+Told = Callable[[Complete, Delta], None]
+"""Told of a piece of a streamed answer to a call."""
 
 log = structlog.get_logger()
 
@@ -241,12 +241,13 @@ class Service:
             return Heard()
         offset = 0
 
-        def tell(piece: str) -> None:
+        def tell(piece: str, call: ToolCallPiece | None = None) -> None:
             nonlocal offset
-            self._told(self._ask, attempt, offset, piece)
+            delta = Delta(step=self._ask.step, attempt=attempt, offset=offset, text=piece, tool_call=call)
+            self._told(self._ask, delta)
             offset += len(piece)
 
-        return Heard(tell)
+        return Heard(tell, lambda call: tell("", call))
 
     def _attempt_of(self) -> Attempt:
         ask = self._ask

@@ -14,6 +14,7 @@ from serve.anthropic.reply import begun, read, stop_reason, tool_use, usage_of
 from serve.openai.chunks import event
 from serve.openai.live import End, Live, Text
 from serve.openai.reply import contradiction, problem_of, receipt_of
+from serve.openai.wished import Wish
 from serve.problems import as_anthropic
 
 
@@ -30,8 +31,11 @@ async def events(live: Live, model: str, accepted: Task) -> AsyncGenerator[bytes
                 case Text(text):
                     for each in told.text(text):
                         yield each
-                case End(task, rest):
-                    for each in told.end(task, rest):
+                case Wish() as wish:
+                    for each in told.wish(wish):
+                        yield each
+                case End() as end:
+                    for each in told.end(end):
                         yield each
                     return
     except DevSkyyError as error:
@@ -50,41 +54,58 @@ def _event(kind: str, **fields: Any) -> bytes:
 
 class _Events:
     def __init__(self) -> None:
-        self._blocks = 0
-        self._open = False
-        """Whether the block of the text has begun."""
+        self._index = -1
+        """Of the newest block."""
+        self._open: str | None = None
+        """What that is, while it is open."""
 
     def text(self, text: str) -> Iterator[bytes]:
         """A further piece of the answer."""
-        if not self._open:
-            self._open = True
-            yield _event("content_block_start", index=0, content_block={"type": "text", "text": ""})
-            self._blocks = 1
-        yield _event("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
+        if self._open != "text":
+            yield from self._begin({"type": "text", "text": ""})
+        yield _event("content_block_delta", index=self._index, delta={"type": "text_delta", "text": text})
 
-    def end(self, task: Task, rest: str | None) -> Iterator[bytes]:
+    def wish(self, wish: Wish) -> Iterator[bytes]:
+        """A further piece of a wish for a tool."""
+        if wish.begins:
+            yield from self._begin(tool_use(wish.id, wish.name, {}))
+        if wish.arguments:
+            delta = {"type": "input_json_delta", "partial_json": wish.arguments}
+            yield _event("content_block_delta", index=self._index, delta=delta)
+
+    def _begin(self, block: dict[str, Any]) -> Iterator[bytes]:
+        yield from self._stop()
+        self._index, self._open = self._index + 1, block["type"]
+        yield _event("content_block_start", index=self._index, content_block=block)
+
+    def _stop(self) -> Iterator[bytes]:
+        if self._open is not None:
+            self._open = None
+            yield _event("content_block_stop", index=self._index)
+
+    def end(self, end: End) -> Iterator[bytes]:
         """How it ended.
 
         Raises:
             UnreadableWish: see there.
         """
+        task = end.task
         if (problem := problem_of(task)) is not None:
             yield failure(problem, task)
             return
-        if rest is None:
+        if end.rest is None:
             yield failure(contradiction(task), task)
             return
-        if rest:
-            yield from self.text(rest)
-        if self._open:
-            yield _event("content_block_stop", index=0)
-        for wish in task.tool_calls:
-            read(wish)
-            index, self._blocks = self._blocks, self._blocks + 1
-            yield _event("content_block_start", index=index, content_block=tool_use(wish, {}))
-            delta = {"type": "input_json_delta", "partial_json": wish.arguments or "{}"}
-            yield _event("content_block_delta", index=index, delta=delta)
-            yield _event("content_block_stop", index=index)
+        for call in task.tool_calls:
+            read(call)
+        # A wish that has begun is told to its end first: its block does not open again.
+        for wish in (wish for wish in end.wishes if not wish.begins):
+            yield from self.wish(wish)
+        if end.rest:
+            yield from self.text(end.rest)
+        for wish in (wish for wish in end.wishes if wish.begins):
+            yield from self.wish(wish)
+        yield from self._stop()
         ending = {"stop_reason": stop_reason(task), "stop_sequence": None}
         yield _event("message_delta", delta=ending, usage=usage_of(task), devskyy=receipt_of(task))
         yield _event("message_stop")

@@ -38,7 +38,7 @@ def message_of(task: Task, model: str) -> dict[str, Any]:
     text = [{"type": "text", "text": task.answer}] if task.answer else []
     return {
         **begun(task, model),
-        "content": [*text, *(tool_use(wish, read(wish)) for wish in task.tool_calls)],
+        "content": [*text, *(tool_use(wish.id, wish.name, read(wish)) for wish in task.tool_calls)],
         "stop_reason": stop_reason(task),
         "usage": usage_of(task),
         "devskyy": receipt_of(task),
@@ -73,8 +73,8 @@ def usage_of(task: Task) -> dict[str, int | None]:
     }
 
 
-def tool_use(wish: ToolCall, arguments: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "tool_use", "id": wish.id, "name": wish.name, "input": arguments}
+def tool_use(id_: str, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "tool_use", "id": id_, "name": name, "input": arguments}
 
 
 def read(wish: ToolCall) -> dict[str, Any]:

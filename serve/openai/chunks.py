@@ -14,6 +14,7 @@ from serve import sse
 from serve.openai.chat_wire import ChatRequest
 from serve.openai.live import End, Live, Text, Thought
 from serve.openai.reply import contradiction, problem_of, receipt_of, tokens_of
+from serve.openai.wished import Wish
 from serve.problems import as_openai
 
 DONE = b"data: [DONE]\n\n"
@@ -30,10 +31,12 @@ async def chunks(live: Live, chat: ChatRequest, accepted: Task) -> AsyncGenerato
                     yield sse.HEARTBEAT
                 case Text(text):
                     yield written.chunk({"content": text})
+                case Wish() as wish:
+                    yield written.wish(wish)
                 case Thought(line):
                     yield written.chunk({"reasoning_content": line + "\n"})
-                case End(task, rest):
-                    for each in written.end(task, rest):
+                case End() as end:
+                    for each in written.end(end):
                         yield each
                     return
     except DevSkyyError as error:
@@ -66,18 +69,23 @@ class _Chunks:
         usage = {"usage": None} if self._usage else {}
         return event({**self._head, "choices": [choice], **usage, **more})
 
-    def end(self, task: Task, rest: str | None) -> list[bytes]:
+    def wish(self, wish: Wish) -> bytes:
+        """A further piece of a wish for a tool; the first says which tool it is."""
+        call: dict[str, Any] = {"index": wish.place, "function": {"arguments": wish.arguments}}
+        if wish.begins:
+            function = {"name": wish.name, "arguments": wish.arguments}
+            call = {"index": wish.place, "id": wish.id, "type": "function", "function": function}
+        return self.chunk({"tool_calls": [call]})
+
+    def end(self, end: End) -> list[bytes]:
         """The last chunks."""
+        task = end.task
         if (problem := problem_of(task)) is not None:
             return [failure(problem, task)]
-        if rest is None:
+        if end.rest is None:
             return [failure(contradiction(task), task)]
-        last = [self.chunk({"content": rest})] if rest else []
-        for place, call in enumerate(task.tool_calls):
-            function = {"name": call.name, "arguments": call.arguments}
-            last.append(
-                self.chunk({"tool_calls": [{"index": place, "id": call.id, "type": "function", "function": function}]})
-            )
+        last = [self.chunk({"content": end.rest})] if end.rest else []
+        last += [self.wish(wish) for wish in end.wishes]
         receipt = {"devskyy": receipt_of(task)}
         if not self._usage:
             return [*last, self.chunk({}, finish_of(task), **receipt), DONE]

@@ -17,6 +17,7 @@ from schemas.errors import DevSkyyError
 from schemas.event import CancelledEvent, Claimed, Command, Completed, Decided, Dispatched, Failed, TaskEvent
 from schemas.task import Task, TaskRequest
 from serve.caller import Caller
+from serve.openai.wished import Wish, Wished
 from serve.openai.written import Written
 
 GRACE_S = 10.0
@@ -47,10 +48,12 @@ class End:
 
     task: Task
     rest: str | None
-    """What of the answer was not told yet; None: what was told is not how the answer begins."""
+    """What of the answer's text was not told yet; None: what was told is not how the answer begins."""
+    wishes: tuple[Wish, ...] = ()
+    """What of its wishes for tools was not."""
 
 
-Moment = Text | Thought | End
+Moment = Text | Wish | Thought | End
 
 
 class Overdue(DevSkyyError):
@@ -75,6 +78,7 @@ class Live:
         self.task_id = task_id_of(who.tenant, key) if key else secrets.token_hex(16)
         self._heard: asyncio.Queue[Delta | TaskEvent | Exception] = asyncio.Queue()
         self._written = Written(trimmed=wanted.service is None)
+        self._wished = Wished()
         self._open = contextlib.AsyncExitStack()
         self._ahead: Moment | None = None
         self._ended = False
@@ -146,12 +150,16 @@ class Live:
         match heard:
             case Exception():
                 raise heard
-            case Delta():
-                text = self._written.take(heard) if heard.step == DIRECT else ""
+            case Delta() if heard.step != DIRECT:
+                return None
+            case Delta(tool_call=None):
+                text = self._written.take(heard)
                 return Text(text) if text else None
+            case Delta():
+                return self._wished.take(heard)
             case Completed() | Failed() | CancelledEvent():
                 self._ended = True
-                return End(heard.task, self._written.rest(heard.task.answer or ""))
+                return self._end(heard.task)
             case Claimed() if heard.shape != "direct":
                 return Thought(f"{heard.tier}, {heard.shape}: {', '.join(heard.agents)}")
             case Dispatched():
@@ -160,6 +168,10 @@ class Live:
             case Decided():
                 return Thought("\n".join(decision.reasons[0] for decision in heard.decisions))
         return None
+
+    def _end(self, task: Task) -> End:
+        rest, wishes = self._written.rest(task.answer or ""), self._wished.rest(task.tool_calls)
+        return End(task, None) if wishes is None else End(task, rest, wishes)
 
     async def close(self) -> None:
         """Stop following."""

@@ -3,9 +3,11 @@
 from datetime import datetime
 from typing import Any
 
+from schemas.completion import ToolCall
 from schemas.task import Status, Task, TaskRequest
 from serve.openai.models import AGENT, AUTO, SERVICE, TIER
 from serve.openai.reply import receipt_of, tokens_of
+from serve.openai.wished import Wish
 
 PREFIX = "resp_"
 STATUS: dict[Status, str] = {
@@ -91,11 +93,10 @@ def part_of(text: str) -> dict[str, Any]:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def call_of(task: Task, number: int, *, begun: bool = False) -> dict[str, Any]:
+def call_of(task_id: str, number: int, wish: ToolCall | Wish, *, begun: bool = False) -> dict[str, Any]:
     """The item of a wish for a function; `begun`: before its arguments are there."""
-    wish = task.tool_calls[number]
     return {
-        "id": f"fc_{task.task_id}_{number}",
+        "id": f"fc_{task_id}_{number}",
         "type": "function_call",
         "call_id": wish.id,
         "name": wish.name,
@@ -109,7 +110,7 @@ def output_of(task: Task) -> list[dict[str, Any]]:
         return []
     status = "incomplete" if task.finish_reason == "length" else "completed"
     said = [] if task.answer is None else [message_of(task.task_id, task.answer, status)]
-    return said + [call_of(task, number) for number in range(len(task.tool_calls))]
+    return said + [call_of(task.task_id, number, wish) for number, wish in enumerate(task.tool_calls)]
 
 
 def usage_of(task: Task) -> dict[str, Any] | None:

@@ -31,14 +31,14 @@ class Written:
     """Puts together pieces that may get lost or come twice, of attempts that may begin anew or run side by side.
 
     What was told cannot be taken back. So a piece is told only where it goes on with what was told, whichever attempt
-    it is of; the whole text, once it is there, says what is missing. White space is held back until something follows:
-    an agent's answer comes without that at its ends.
+    it is of; the whole text, once it is there, says what is missing. Where that comes without white space at its ends,
+    as an agent's answer does, such is held back until something follows.
     """
 
     def __init__(self, *, trimmed: bool) -> None:
         """
         Args:
-            trimmed: whether the whole text will come without white space before it.
+            trimmed: whether the whole text will come without white space at its ends.
         """
         self._trimmed = trimmed
         self._attempts: dict[int, _Attempt] = {}
@@ -75,7 +75,7 @@ class Written:
     def _tell(self, text: str) -> str:
         if self._trimmed and not self._length:
             text = text.lstrip()
-        now = text.rstrip()
+        now = text.rstrip() if self._trimmed else text
         self._held = text[len(now) :]
         if now:
             self._told.append(now)

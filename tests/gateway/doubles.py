@@ -21,7 +21,7 @@ from bus.journal import Entry, Kept, Overtaken
 from bus.recordings import NotRecorded
 from bus.subjects import CallJournal
 from schemas.budget import Budgets
-from schemas.completion import Complete, Completion
+from schemas.completion import Complete, Completion, Delta, ToolCallPiece
 from schemas.errors import UpstreamError
 from schemas.message import now
 from schemas.service import ServiceSpec
@@ -207,6 +207,8 @@ class Bench:
         """Answers by step."""
         self.purse = Purse(name, budgets or Budgets(), MemoryPurse(self.shelf))
         self.told: list[tuple[int, int, str]] = []
+        """Of texts: attempt, offset, piece."""
+        self.told_of_calls: list[tuple[int, int, ToolCallPiece]] = []
         self.changes: list[tuple[str, Change]] = []
         self.surroundings = Surroundings(
             catalogue=catalogue,
@@ -219,7 +221,7 @@ class Bench:
             cache=self.cache,
             recordings=self,
             vectors=self.vectors,
-            told=lambda _, attempt, offset, piece: self.told.append((attempt, offset, piece)),
+            told=self._hear,
             keep=self._records.append,
         )
         self.gateway, self.embedding = Gateway(name, self.surroundings), Embedding(name, self.surroundings)
@@ -234,6 +236,12 @@ class Bench:
         """Return once every answer that was given is in the journal, or was refused there, and the purse knows."""
         await asyncio.gather(*self._records, return_exceptions=True)
         await self.purse.drain()
+
+    def _hear(self, ask: Complete, delta: Delta) -> None:
+        if delta.tool_call is None:
+            self.told.append((delta.attempt, delta.offset, delta.text))
+        else:
+            self.told_of_calls.append((delta.attempt, delta.offset, delta.tool_call))
 
     def _changed(self, service: str, model: str, change: Change) -> None:
         self.changes.append((service, change))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actors.gateway.providers import Attempt, Heard, OpenAIProvider, Served
 from actors.gateway.providers.sse import Events
-from schemas.completion import ChatMessage, ToolCall
+from schemas.completion import ChatMessage, ToolCall, ToolCallPiece
 from schemas.errors import UpstreamError
 from schemas.service import ServiceSpec
 from tests.gateway.doubles import LONG_S
@@ -370,14 +370,25 @@ CALLS = (ToolCall(id="a", name="look", arguments='{"at": 1}'), ToolCall(id="b", 
 )
 async def test_tool_calls_are_put_together(provider: OpenAIProvider, server: Started, pieces: list[bytes]) -> None:
     url = await server(streaming([*pieces, chunk(finish_reason="tool_calls"), DONE]))
-    served = await provider.complete(attempt(url), Heard())
+    told: list[ToolCallPiece] = []
+    served = await provider.complete(attempt(url), Heard(tell_call=told.append))
     assert (served.text, served.tool_calls, served.finish_reason) == ("", CALLS, "tool_calls")
+    # And each piece was told as it came, with what it is of and its place there
+    for place, call in enumerate(CALLS):
+        written = ""
+        for piece in (piece for piece in told if piece.place == place):
+            assert (piece.id, piece.name, piece.offset) == (call.id, call.name, len(written))
+            written += piece.arguments
+        assert written == call.arguments or (written, call.arguments) == ("", "{}")
 
 
 async def test_a_tool_call_without_an_id_gets_one(provider: OpenAIProvider, server: Started) -> None:
     pieces = [wishes({"index": 0, "function": {"name": "look", "arguments": "{}"}}), DONE]
-    (call,) = (await provider.complete(attempt(await server(streaming(pieces))), Heard())).tool_calls
+    told: list[ToolCallPiece] = []
+    url = await server(streaming(pieces))
+    (call,) = (await provider.complete(attempt(url), Heard(tell_call=told.append))).tool_calls
     assert call.id.startswith("call_")
+    assert told == []  # under which id, is known at the end alone
 
 
 LINES = st.lists(st.sampled_from([b"data: a", b"data:b", b"", b": no", b"event: x", b"data", b"data:  c"]), max_size=12)

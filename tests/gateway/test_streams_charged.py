@@ -10,7 +10,7 @@ from actors.catalogue import tokens
 from actors.gateway.providers import Attempt, Heard, Served
 from actors.gateway.scopes import nano
 from schemas.budget import Budget, Budgets
-from schemas.completion import Complete, ToolCall
+from schemas.completion import Complete, ToolCall, ToolCallPiece
 from schemas.receipt import Call
 from tests.gateway.acts import Act, Stage, answers, ended, entry_of, fails, hangs, most, used
 from tests.gateway.doubles import LONG_S, Bench, ask, broken, catalogue_of, refused
@@ -53,6 +53,18 @@ async def test_another_attempt_begins_the_text_anew_under_the_next_number(bench:
     completion = await ended(bench, ask("cheap", "dear", "free", stream=True))
     assert completion.text == "There."
     assert bench.told == [(1, 0, "Once "), (3, 0, "There.")]
+
+
+async def test_a_piece_of_a_tool_call_is_told_after_the_text_before_it(bench: Bench) -> None:
+    piece = ToolCallPiece(place=0, id="a", name="look", offset=0, arguments="{}")
+
+    async def wishes(attempt: Attempt, heard: Heard) -> Served:
+        heard.say("Let me see.")
+        heard.call(piece)
+        return Served("Let me see.", "cheap-1", "tool_calls", 20, 9, (ToolCall(id="a", name="look", arguments="{}"),))
+
+    await ended(bench.plays(cheap=Stage(wishes)), ask(stream=True))
+    assert (bench.told, bench.told_of_calls) == ([(1, 0, "Let me see.")], [(1, 11, piece)])
 
 
 async def test_what_is_not_streamed_is_not_told(bench: Bench) -> None:

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from actors.gateway.providers import Heard, Served
-from schemas.completion import ChatMessage, ImagePart, Sampling, ToolCall
+from schemas.completion import ChatMessage, ImagePart, Sampling, ToolCall, ToolCallPiece
 from schemas.errors import UpstreamError
 from tests.gateway.wires import HELLO, LOOK, WIRES, Wire, wire_of
 from tests.simulators.base import Behaviour
@@ -129,10 +129,15 @@ async def test_a_model_may_wish_for_a_tool(wire: Wire, stream: bool) -> None:
 @both_ways
 async def test_several_wishes_may_come_with_a_text(wire: Wire, stream: bool) -> None:
     wire.sim.behaviour = Behaviour(answer="Let me see.", tool_calls=2)
-    answer = await wire.provider.complete(wire.attempt(tools=(LOOK,), stream=stream), Heard())
+    told: list[ToolCallPiece] = []
+    answer = await wire.provider.complete(wire.attempt(tools=(LOOK,), stream=stream), Heard(tell_call=told.append))
     assert answer.text == "Let me see."
     assert [json.loads(call.arguments) for call in answer.tool_calls] == [{"place": "text"}] * 2
     assert len({call.id for call in answer.tool_calls}) == 2
+    # And where it is streamed, they were told as they came
+    written = ["".join(piece.arguments for piece in told if piece.place == place) for place in range(2)]
+    assert written == ([call.arguments for call in answer.tool_calls] if stream else ["", ""])
+    assert {piece.id for piece in told} == ({call.id for call in answer.tool_calls} if stream else set())
 
 
 @both_ways

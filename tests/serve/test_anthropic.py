@@ -135,6 +135,31 @@ async def test_a_stream_tells_the_answer_as_it_is_written(
     assert (message.stop_reason, message.usage.input_tokens, message.usage.output_tokens) == ("end_turn", 100, 50)
 
 
+async def test_a_stream_tells_wishes_for_tools_as_they_are_written(
+    client: anthropic.AsyncAnthropic, sim: OpenAISimulator
+) -> None:
+    # Given a model that says a word and wishes for a tool twice
+    sim.behaviour = Behaviour(answer="Let me see.", tool_calls=2, tokens_per_s=100)
+    # When its message is streamed
+    raw: list[Any] = [event async for event in await client.messages.create(**asked(tools=[LOOK], stream=True))]
+    # Then one block follows the other, the arguments in pieces
+    blocks: list[list[str]] = []
+    for event in raw:
+        if event.type == "content_block_start":
+            blocks.append([event.content_block.type])
+        elif event.type == "content_block_delta":
+            assert event.index == len(blocks) - 1
+            blocks[-1].append(getattr(event.delta, "partial_json", None) or event.delta.text)
+        elif event.type == "content_block_stop":
+            assert event.index == len(blocks) - 1
+    assert [block[0] for block in blocks] == ["text", "tool_use", "tool_use"]
+    assert [block[1:] for block in blocks[1:]] == [['{"place":', ' "text"}']] * 2
+    # And the SDK's helper puts them together
+    async with client.messages.stream(**asked(tools=[LOOK])) as stream:
+        message = await stream.get_final_message()
+    assert [block.input for block in message.content if block.type == "tool_use"] == [{"place": "text"}] * 2
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_tool_goes_round(client: anthropic.AsyncAnthropic, sim: OpenAISimulator, streamed: bool) -> None:
     # Given a model that wishes for a tool

@@ -14,7 +14,7 @@ from bus.client import Bus
 from bus.codec import decode_as
 from bus.subjects import TaskCommand, TaskTokens
 from bus.tasklog import OwnedTask, TaskLog
-from schemas.completion import Delta
+from schemas.completion import Delta, ToolCall, ToolCallPiece
 from schemas.errors import DevSkyyError, NoService, UpstreamError
 from schemas.event import TASK_EVENT, Completed, Failed
 from schemas.problem import Problem
@@ -106,8 +106,21 @@ class Work:
             piece = Delta(step=step, attempt=attempt, offset=offset, text=text)
             await self.bus.publish(TaskTokens(DEFAULT_TENANT, self.task_id), piece)
 
+    async def wish(self, call: ToolCall, begin: int, end: int | None = None) -> None:
+        """Publish a piece of a wish for a tool as a gateway does."""
+        said = call.arguments[begin:end]
+        wished = ToolCallPiece(place=0, id=call.id, name=call.name, offset=begin, arguments=said)
+        piece = Delta(step="direct", attempt=1, offset=self.told.get(1, 0), text="", tool_call=wished)
+        await self.bus.publish(TaskTokens(DEFAULT_TENANT, self.task_id), piece)
+
     async def complete(self, answer: str) -> None:
         await complete(self.owned, answer)
+
+    async def wished(self, *calls: ToolCall) -> None:
+        """End it with these wishes and no text."""
+        fields = self.owned.next_fields
+        ended = {"status": "completed", "finished_at": fields["at"], "tool_calls": calls}
+        await self.owned.append(Completed(**fields, epoch=1, task=project(self.owned.events).model_copy(update=ended)))
 
     async def fail(self, error: DevSkyyError, *calls: Call) -> None:
         fields = self.owned.next_fields
@@ -281,6 +294,60 @@ async def test_of_a_team_its_steps_are_thoughts_and_its_drafts_are_not_told(begi
     assert "drafts: " in thoughts
     assert reader.content == "The answer."
     assert "A draft." not in reader.text
+
+
+# -- wishes for tools --------------------------------------------------------------------------------------------------
+
+WISH = ToolCall(id="call_1", name="look", arguments='{"place": "the door"}')
+
+
+async def test_a_wish_is_told_as_it_is_written(begin: Begin) -> None:
+    reader, work = await begin()
+    # Given a model that begins to wish for a tool
+    await work.wish(WISH, 0, 0)
+    await work.wish(WISH, 0, 10)
+    await until(reader.has("place"))
+    assert not reader.reading.done()
+    # When the wish is whole, the last of it unheard
+    await work.wished(WISH)
+    events = await reader.ended()
+    # Then the first piece says what is wished for, and each has its share of the arguments
+    deltas = [event["choices"][0]["delta"] for event in events]
+    first, second, third = [call for delta in deltas for call in delta.get("tool_calls", [])]
+    assert first == {"index": 0, "id": "call_1", "type": "function", "function": {"name": "look", "arguments": ""}}
+    assert (second, third) == (
+        {"index": 0, "function": {"arguments": WISH.arguments[:10]}},
+        {"index": 0, "function": {"arguments": WISH.arguments[10:]}},
+    )
+    assert events[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize("path", [CHAT, RESPONSES])
+async def test_a_wish_that_is_written_anew_is_not_taken_for_the_answer(begin: Begin, path: str) -> None:
+    # Given a reader of a wish that broke off
+    reader, work = await begin(path)
+    await work.wish(WISH, 0, 10)
+    await until(reader.has("place"))
+    # When the answer has another, Then the stream says so
+    await work.wished(WISH.model_copy(update={"id": "call_2"}))
+    last = (await reader.ended())[-1]
+    assert (last if path == RESPONSES else last["error"])["code"] == "begun_anew"
+
+
+async def test_a_response_tells_a_function_call_as_it_is_written(begin: Begin) -> None:
+    reader, work = await begin(RESPONSES)
+    await work.wish(WISH, 0, 10)
+    await until(reader.has("place"))
+    assert not reader.reading.done()
+    await work.wished(WISH)
+    events = await reader.ended()
+    # The item is there before its arguments, and whole after them
+    kinds = [event["type"].removeprefix("response.") for event in events]
+    arguments = ["function_call_arguments.delta"] * 2 + ["function_call_arguments.done"]
+    assert kinds[2:] == ["output_item.added", *arguments, "output_item.done", "completed"]
+    assert "".join(event["delta"] for event in events if "delta" in event) == WISH.arguments
+    assert events[-2]["item"] == events[-1]["response"]["output"][0]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
 
 
 # -- who leaves --------------------------------------------------------------------------------------------------------

@@ -39,8 +39,8 @@ def test_white_space_at_the_ends_waits_for_what_follows() -> None:
 
 def test_of_a_service_that_is_passed_on_as_it_is_no_space_is_left_out() -> None:
     written = Written(trimmed=False)
-    assert told(written, *pieces(1, "\n One", " \n")) == ["\n One"]
-    assert written.rest("\n One \n") == " \n"
+    assert told(written, *pieces(1, "\n One", " \n")) == ["\n One", " \n"]
+    assert written.rest("\n One \n") == ""
 
 
 def test_after_a_lost_piece_the_rest_comes_at_the_end() -> None:

@@ -5,15 +5,33 @@ from typing import Any
 
 from actors.gateway.providers.provider import Attempt, Heard, Served
 from actors.gateway.providers.wire import check_said, error_message, nonsense, safe, text_of, tool_call, usage_of
+from schemas.completion import ToolCallPiece
 
 
 @dataclass
 class _Wish:
     """A tool call so far."""
 
-    id: str | None
-    name: str
+    place: int
+    id: str | None = None
+    name: str = ""
     arguments: list[str] = field(default_factory=list)
+    told: int | None = None
+    """Characters of its arguments that were passed on; None: nothing of it was."""
+
+    def fresh(self, arguments: str) -> ToolCallPiece | None:
+        """What is to be passed on now that these have come, once it is known what they are of. An id that never comes
+        is made up at the end."""
+        if not self.name or not isinstance(self.id, str) or not self.id:
+            return None
+        if self.told is None:
+            arguments = "".join(self.arguments)
+        elif not arguments:
+            return None
+        offset = self.told or 0
+        self.told = offset + len(arguments)
+        id_, name, said = (safe(each, None) for each in (self.id, self.name, arguments))
+        return ToolCallPiece(place=self.place, id=id_, name=name, offset=offset, arguments=said)
 
 
 class Assembly:
@@ -95,14 +113,16 @@ class Assembly:
         wish = self._at.get(index)
         # Some servers give every call the index 0, and tell them apart by id.
         if wish is None or (id_ and wish.id and id_ != wish.id):
-            wish = self._at[index] = _Wish(None, "")
+            wish = self._at[index] = _Wish(len(self._wishes))
             self._wishes.append(wish)
         wish.id = wish.id or id_
         if isinstance(name, str):
             wish.name = wish.name or name
-        if isinstance(arguments, str):
-            wish.arguments.append(arguments)
-            self._heard.beside(len(arguments))
+        arguments = arguments if isinstance(arguments, str) else ""
+        wish.arguments.append(arguments)
+        self._heard.beside(len(arguments))
+        if (piece := wish.fresh(arguments)) is not None:
+            self._heard.call(piece)
 
     def served(self) -> Served:
         """The whole answer, once it is finished."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from schemas.completion import ChatMessage, Sampling, ToolCall
+from schemas.completion import ChatMessage, Sampling, ToolCall, ToolCallPiece
 from schemas.service import ServiceSpec
 
 
@@ -70,11 +70,16 @@ class Embedded:
 class Heard:
     """What has arrived of one answer so far: all that is known of its cost when it is cut or cancelled."""
 
-    __slots__ = ("_parts", "_tell", "began", "completion_tokens", "final", "model", "prompt_tokens", "unsaid")
+    __slots__ = (
+        *("_parts", "_tell", "_tell_call"),
+        *("began", "completion_tokens", "final", "model", "prompt_tokens", "unsaid"),
+    )
 
-    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
-        """`tell` gets each piece of the text as it arrives; it must return at once."""
-        self._tell = tell
+    def __init__(
+        self, tell: Callable[[str], None] | None = None, tell_call: Callable[[ToolCallPiece], None] | None = None
+    ) -> None:
+        """`tell` gets each piece of the text as it arrives, `tell_call` those of tool calls; both return at once."""
+        self._tell, self._tell_call = tell, tell_call
         self._parts: list[str] = []
         self.began = False
         """Whether anything of an answer arrived, or the provider said what it took. A mere status is neither."""
@@ -96,6 +101,11 @@ class Heard:
         self._parts.append(delta)
         if self._tell is not None:
             self._tell(delta)
+
+    def call(self, piece: ToolCallPiece) -> None:
+        """A further piece of a tool call."""
+        if self._tell_call is not None:
+            self._tell_call(piece)
 
     def beside(self, characters: int) -> None:
         """A further piece that is no text."""
