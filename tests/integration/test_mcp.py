@@ -74,9 +74,7 @@ async def test_a_team_is_delegated_to_and_heard_while_it_works(
     assert (await look(live, f"/{data['task_id']}"))["answer"] == "Carry books."
 
 
-# Who cancels by hanging up is missed when the proxy writes to it in vain, half a minute later: too long for a test. The
-# door's own tests do it without a proxy.
-@pytest.mark.parametrize(("way", "era"), [("http", "legacy"), ("stdio", "auto")])
+@WAYS
 async def test_a_call_that_is_cancelled_ends_its_task_and_the_call_to_the_provider(
     simulated: tuple[LivePlatform, OpenAISimulator], sim: OpenAISimulator, way: str, era: str
 ) -> None:

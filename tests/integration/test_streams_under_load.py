@@ -104,6 +104,8 @@ class Load:
 
     client: httpx.AsyncClient
     readers: list[Reader] = field(default_factory=list)
+    fed: list[str] = field(default_factory=list)
+    """Workflows with large events."""
 
     async def task(self) -> str:
         reply = await self._sent(TASKS, {"prompt": f"Say {time.time_ns()}."})
@@ -122,16 +124,23 @@ class Load:
     async def _sent(self, path: str, body: Any, key: str | None = None) -> Any:
         """Send as a careful client does: the same again until somebody answers."""
         headers = {"Idempotency-Key": key or f"streams-{time.time_ns()}"}
-        async with asyncio.timeout(120):
-            while True:
-                try:
-                    reply = await self.client.post(path, json=body, headers=headers)
-                    if reply.is_success:
-                        return reply.json()
-                    assert reply.status_code >= 500 or reply.status_code == 429, reply.text
-                except httpx.TransportError:
-                    pass
-                await asyncio.sleep(0.2)
+        give_up, refused = time.monotonic() + 120, ""
+        while time.monotonic() < give_up:
+            try:
+                reply = await self.client.post(path, json=body, headers=headers)
+                if reply.is_success:
+                    return reply.json()
+                refused = reply.text
+                assert "storage_full" not in refused and (reply.status_code >= 500 or reply.status_code == 429), refused
+            except httpx.TransportError as error:
+                refused = repr(error)
+            await asyncio.sleep(0.2)
+        raise AssertionError(f"{path} was not taken: {refused}")
+
+    async def close(self) -> None:
+        """Make room again: the platform's disk is small, and other tests follow."""
+        for path in self.fed:
+            (await self.client.delete(path)).raise_for_status()
 
     async def read(self, path: str) -> Reader:
         self.readers.append(reader := Reader(path))
@@ -167,7 +176,8 @@ async def load(simulated: Platform, sim: OpenAISimulator) -> AsyncIterator[Load]
     await asyncio.to_thread(until, live.ready, 90, "a platform that is ready")
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
     async with httpx.AsyncClient(base_url=live.url, limits=limits, timeout=httpx.Timeout(60)) as client:
-        yield Load(client)
+        yield (made := Load(client))
+        await made.close()
 
 
 def replica_mib(live: LivePlatform) -> float:
@@ -256,6 +266,7 @@ def unread(live: LivePlatform, path: str) -> Iterator[Callable[[], bytes]]:
 
 async def feed(load: Load, path: str) -> float:
     """Give a workflow its signals; the median of how late its ten quick readers are told of them."""
+    load.fed.append(path)
     before = len(load.readers)
     reading = await load.reading([path] * 10)
     for number in range(FED):
