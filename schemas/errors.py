@@ -27,7 +27,8 @@
     ├── UpstreamError            a model provider answered badly; says whether it is worth another try
     ├── Fenced                   somebody newer owns the task: stop for good
     ├── RemoteError              another part answered with a problem
-    └── StartError               the platform cannot start here, with the remedy
+    ├── StartError               the platform cannot start here, with the remedy
+    └── BackupError              a backup cannot be made, read or restored, with the remedy
 
 Each keeps its constructor's arguments in `args`, so that it crosses processes as itself.
 """
@@ -374,6 +375,18 @@ class RemoteError(DevSkyyError):
 class StartError(DevSkyyError):
     code = "cannot_start"
     title = "The platform cannot start"
+
+    def __init__(self, cause: str, remedy: str) -> None:
+        super().__init__(cause, remedy)
+        self.cause, self.remedy = cause, remedy
+
+    def __str__(self) -> str:
+        return f"{self.cause}\n  remedy: {self.remedy}"
+
+
+class BackupError(DevSkyyError):
+    code = "backup_failed"
+    title = "The backup cannot be made or used"
 
     def __init__(self, cause: str, remedy: str) -> None:
         super().__init__(cause, remedy)

@@ -19,7 +19,6 @@ from sqlalchemy import (
     func,
     null,
     select,
-    text,
     union_all,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -38,12 +37,6 @@ from storage.tables import CALLS, TASKS
 
 MAX_ROWS = 1000
 """Rows in one answer; its sums are over all that there is."""
-
-_SNAPSHOT = {
-    # Two queries, one moment: the rows add up to the sums while tasks end.
-    "sqlite": text("BEGIN"),
-    "postgresql": text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"),
-}
 
 
 class CallLedger:
@@ -102,8 +95,8 @@ class CallLedger:
             raise InvalidRequest("until", f"{until} lies before since, {since}")
         facts = _facts(tenant, since, until)
         sums = _sums(facts)
-        async with self._database.begin() as connection:
-            await connection.execute(_SNAPSHOT[self._database.dialect])
+        # Two queries, one moment: the rows add up to the sums while tasks end.
+        async with self._database.snapshot() as connection:
             total = (await connection.execute(select(*sums))).mappings().one()
             rows = (await connection.execute(_rows(facts, sums, by))).mappings().all()
         keys = rows[0]["keys"] if rows else 0

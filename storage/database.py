@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import os
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,10 @@ MIGRATIONS = Path(__file__).parent / "migrations" / "alembic.ini"
 MIGRATION_LOCK = 0x0DE5_0577
 """Key of PostgreSQL's advisory lock; any number that nobody else in the database uses."""
 
+_SNAPSHOT = {
+    "sqlite": text("BEGIN"),
+    "postgresql": text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"),
+}
 _alembic = threading.Lock()
 """Alembic keeps what it works on in module globals, so one process migrates one database at a time."""
 
@@ -63,6 +67,17 @@ class Database:
             async with self._engine.begin() as connection:
                 yield connection
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A connection that reads everything as it is at one moment, and changes nothing.
+
+        Raises:
+            Unavailable: the database cannot be used at the moment.
+        """
+        async with self.begin() as connection:
+            await connection.execute(_SNAPSHOT[self.dialect])
+            yield connection
+
     async def migrate(self) -> None:
         """Bring the tables up to date. Processes that start at once wait for the one that does it.
 
@@ -76,22 +91,37 @@ class Database:
     async def close(self) -> None:
         await self._engine.dispose()
 
-    def _migrate(self) -> None:
+    async def fill(self, revision: str, load: Callable[[Connection], None]) -> None:
+        """Make the tables as they were after that migration, have them filled, and bring them up to date: all of it or
+        nothing.
+
+        Raises:
+            Unavailable: the database cannot be used at the moment.
+        """
+        await asyncio.to_thread(self._migrate, revision, load)
+
+    def _migrate(self, revision: str | None = None, load: Callable[[Connection], None] | None = None) -> None:
+        def steps(connection: Connection) -> None:
+            if revision is not None and load is not None:
+                _to(revision, connection)
+                load(connection)
+            _to_head(connection)
+
         with _alembic, self._errors():
             if self._file is None:
-                asyncio.run(self._upgrade(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+                asyncio.run(self._upgrade(steps, f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             else:
                 with _locked(self._file.with_name(self._file.name + ".lock")):
-                    asyncio.run(self._upgrade("PRAGMA journal_mode = WAL", "BEGIN IMMEDIATE"))
+                    asyncio.run(self._upgrade(steps, "PRAGMA journal_mode = WAL", "BEGIN IMMEDIATE"))
 
-    async def _upgrade(self, *first: str) -> None:
+    async def _upgrade(self, steps: Callable[[Connection], None], *first: str) -> None:
         """All steps in one transaction, so that a migration which dies half-way leaves nothing behind."""
         engine = _engine(self._url, poolclass=NullPool)
         try:
             async with engine.begin() as connection:
                 for statement in first:
                     await connection.execute(text(statement))
-                await connection.run_sync(_to_head)
+                await connection.run_sync(steps)
         finally:
             await engine.dispose()
 
@@ -179,7 +209,24 @@ def _locked(file: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def knows(revision: str) -> bool:
+    """Whether that is a migration of this version or of one before it."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    with _alembic:
+        try:
+            return ScriptDirectory.from_config(Config(MIGRATIONS)).get_revision(revision) is not None
+        except CommandError:
+            return False
+
+
 def _to_head(connection: Connection) -> None:
+    _to("head", connection)
+
+
+def _to(revision: str, connection: Connection) -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -187,7 +234,7 @@ def _to_head(connection: Connection) -> None:
     config = Config(MIGRATIONS)
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
     except CommandError as error:
         raise StartError(
             f"the database cannot be brought up to date: {error}",

@@ -9,6 +9,7 @@ import typer
 
 from devskyy.cli import (
     audit,
+    backup,
     bench,
     budgets,
     classify,
@@ -54,6 +55,8 @@ app.command("audit")(audit.audit)
 app.command("mcp")(mcp.mcp)
 app.command("nats-url")(platform.nats_url)
 app.command("classify")(classify.classify)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.add_typer(bench.app, name="bench")
 app.command("doctor")(doctor.doctor)
 app.command("asyncapi")(platform.asyncapi)

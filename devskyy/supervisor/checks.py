@@ -36,6 +36,11 @@ def check(settings: Settings) -> None:
     from serve import jwts
 
     load(settings.config)
+    if unfinished_restore(settings.home).exists():
+        raise StartError(
+            f"the home {settings.home} holds half of a backup: its restoring broke off",
+            "delete the folder, and tables and streams elsewhere that were made with it, and restore it anew",
+        )
     if settings.http_host not in ("127.0.0.1", "localhost", EVERY_INTERFACE):
         raise StartError(
             f"DEVSKYY_HTTP_HOST={settings.http_host}: Ray Serve's proxy would look for replicas at 127.0.0.1 in vain",

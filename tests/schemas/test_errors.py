@@ -55,6 +55,7 @@ CODES = {
     "UpstreamError": "upstream_error",
     "Fenced": "fenced",
     "StartError": "cannot_start",
+    "BackupError": "backup_failed",
 }
 """Programs outside compare these: changing one breaks them."""
 

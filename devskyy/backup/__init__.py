@@ -1,0 +1,1 @@
+"""The whole state of a platform in one file, and back."""

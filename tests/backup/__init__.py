@@ -1,0 +1,1 @@
+"""Backups: the file, and what is restored of it."""
