@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     """Sites whose pages may call from a browser, with commas between."""
     audit_days: int = Field(default=90, ge=1, le=36_500)
     """How long the audit log keeps what happened."""
+    webhook_private: bool | None = None
+    """Whether webhooks may lead to private addresses; unset: those of whoever runs the platform may."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
 
     @field_validator(
