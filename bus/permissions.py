@@ -20,6 +20,7 @@ from bus.subjects import (
     DeadLetterSubject,
     EmbeddedModel,
     EngineTell,
+    FleetForget,
     FleetScale,
     GatewayAlive,
     GatewayFigures,
@@ -236,7 +237,8 @@ def _core() -> list[User]:
         User(
             HTTP,
             says=(
-                *(ModelsEmbed.pattern(caller=HTTP), str(FleetScale()), TaskCommand.pattern(), "$SRV.STATS"),
+                *(ModelsEmbed.pattern(caller=HTTP), str(FleetScale()), str(FleetForget()), TaskCommand.pattern()),
+                "$SRV.STATS",
                 *_ACCEPTS,
                 *_CREATES,
                 *_TELLS,

@@ -25,7 +25,7 @@ from schemas.nats_user import KeptNatsUser
 SYSTEM = "system"
 """May have the server take up its configuration anew, and nothing else."""
 RELOAD = "$SYS.REQ.SERVER.{server}.RELOAD"
-RELOAD_S = 10.0
+RELOAD_S, CLOSE_S = 10.0, 1.0
 NO_LIMIT = 2**60
 """Bytes of JetStream's store. Each stream has its limit; a limit of the whole that shrinks with the free space would
 refuse the streams of an earlier start, which set more aside."""
@@ -156,8 +156,9 @@ async def reload(url: str, trust: Trust = NOBODY_ELSE) -> None:
     except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
         raise BusUnavailable(f"nats-server was not told of its new configuration: {error!r}") from error
     finally:
+        # After a refused certificate nats-py waits for ever for the connection's end.
         with contextlib.suppress(Exception):
-            await client.close()
+            await asyncio.wait_for(client.close(), CLOSE_S)
     if refusal := answer.get("error"):
         raise ConfigError("nats.conf", "", f"nats-server refuses it: {refusal.get('description', refusal)}")
 

@@ -161,6 +161,13 @@ class FleetScale(AnySubject):
 
 
 @dataclass(frozen=True, slots=True)
+class FleetForget(AnySubject):
+    """Have a tenant's NATS users erased; answered by the process that starts actors."""
+
+    _parts: ClassVar[tuple[str, ...]] = ("fleet", "forget")
+
+
+@dataclass(frozen=True, slots=True)
 class ModelsComplete(AnySubject):
     """Ask the gateway for a completion, as `caller`."""
 

@@ -17,8 +17,8 @@ from schemas.settings import Settings, is_loopback
 class PlainText(nats.errors.Error):  # type: ignore[misc]
     """The server speaks no TLS, and is not to be told a password in plain text."""
 
-    def __str__(self) -> str:
-        return "the server offers no TLS, which its URL (tls://) or DEVSKYY_NATS_CA asks for"
+    def __init__(self) -> None:
+        super().__init__("the server offers no TLS, which its URL (tls://) or DEVSKYY_NATS_CA asks for")
 
 
 @dataclass(frozen=True)

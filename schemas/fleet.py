@@ -1,10 +1,11 @@
-"""What the fleet is asked for: room for a team's seats."""
+"""What the fleet's host is asked for: room for a team's seats, and to forget a tenant."""
 
 from typing import Literal
 
 from pydantic import Field
 
 from schemas.message import Message
+from schemas.task import Name
 
 
 class Scale(Message):
@@ -25,3 +26,18 @@ class Scaled(Message):
     """Hosts that answer; fewer than the seats need where some could not be started."""
     started: int
     """Those among them that were not there before."""
+
+
+class Forget(Message):
+    """Have the NATS users of a tenant erased, and their connections closed. Asking again changes nothing."""
+
+    kind: Literal["fleet.forget"] = "fleet.forget"
+    version: Literal[1] = 1
+    tenant: Name
+
+
+class Forgotten(Message):
+    kind: Literal["fleet.forgotten"] = "fleet.forgotten"
+    version: Literal[1] = 1
+    nats_users: int
+    """How many there were, the revoked among them."""

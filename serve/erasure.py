@@ -14,11 +14,12 @@ from actors.workflow.recovery import recovered
 from actors.workflow.view import view_of
 from bus.client import Bus
 from bus.erasure import Eraser
-from bus.subjects import token
+from bus.subjects import FleetForget, token
 from bus.tasklog import TaskLog
 from bus.workflowlog import WorkflowLog
 from schemas.erasure import Erased
 from schemas.errors import Conflict, DecodeError, NotAllowed, NotFound
+from schemas.fleet import Forget, Forgotten
 from schemas.task import Task
 from schemas.workflow import Workflow
 from serve.auth import TENANTS
@@ -31,6 +32,8 @@ from storage import Erasure, TaskRepository, WorkflowRepository
 PROJECTED_S = 5.0
 """For SQL to know that something has ended, as its events say: what it does not know yet, it would enter later."""
 RECHECK_S = 0.05
+FORGET_S = 15.0
+"""For the host to have NATS close the connections of a tenant's clients."""
 
 WithCosts = Annotated[bool, Query(description="Whether what it cost is erased too, and not kept without a name")]
 
@@ -45,7 +48,7 @@ class Erasing:
     def __init__(self, request: Request) -> None:
         state, bus = request.app.state, request.app.state.bus
         assert isinstance(bus, Bus)
-        self._streams = Eraser(bus)
+        self._bus, self._streams = bus, Eraser(bus)
         self._rows: Erasure = state.erasure
         self._tasks: TaskLog = state.tasks
         self._kept: TaskRepository = state.kept
@@ -99,7 +102,9 @@ class Erasing:
         tasks, workflows = await self._rows.going_on(tenant)
         if tasks or workflows:
             raise Conflict(f"{tasks:,} tasks and {workflows:,} workflows of {tenant} have not ended; cancel them first")
-        removed = await self._streams.tenant(tenant)
+        # First, so that nothing more comes in from outside.
+        gone = await self._bus.request(FleetForget(), Forget(tenant=tenant), Forgotten, timeout_s=FORGET_S)
+        removed = Counter(nats_users=gone.nats_users) + await self._streams.tenant(tenant)
         rows = await self._rows.tenant(tenant)
         return Erased(
             tasks=rows["tasks"], workflows=rows["workflows"], costs_kept=False, removed=Counter(removed) + rows
@@ -180,7 +185,7 @@ async def delete_workflow(workflow_id: WorkflowId, request: Request, with_costs:
 async def delete_tenant(tenant: Annotated[str, Path(max_length=128)], request: Request) -> Erased:
     """Erase everything of a tenant, what it cost and its keys included. Only who runs the platform may.
 
-    Its keys are revoked; tokens are signed elsewhere, so they have to be withheld there.
+    Its keys and NATS users are revoked; tokens are signed elsewhere, so they have to be withheld there.
     """
     who = caller(request)
     if not who.everywhere:

@@ -96,7 +96,7 @@ def agents(as_json: AsJson = False) -> None:
 
 def nats_url(as_json: AsJson = False) -> None:
     """A NATS URL with the credentials of an outside client, for any language's client."""
-    from bus.subjects import Submit, TaskEvents, TaskTokens
+    from bus.accounts import ways
     from devskyy.cli import render
     from devskyy.errors import PlatformNotRunning
     from devskyy.supervisor.state import read_state
@@ -113,16 +113,7 @@ def nats_url(as_json: AsJson = False) -> None:
     if not as_json:
         render.say(state.outside_nats_url)
         return
-    every_event = TaskEvents.of_tenant(DEFAULT_TENANT)
-    render.document(
-        {
-            "url": state.outside_nats_url,
-            "tenant": DEFAULT_TENANT,
-            "submit": str(Submit(DEFAULT_TENANT)),
-            "events": every_event,
-            "tokens": TaskTokens.pattern(tenant=DEFAULT_TENANT),
-        }
-    )
+    render.document({"url": state.outside_nats_url, "tenant": DEFAULT_TENANT, **ways(DEFAULT_TENANT, "write")})
 
 
 def asyncapi() -> None:

@@ -11,6 +11,7 @@ import structlog
 from actors.catalogue import load
 from bus import permissions, server
 from bus.accounts import OUTSIDE
+from bus.files import write_private
 from bus.logins import Logins
 from bus.nats_users import NatsUsers
 from bus.tls import Certificate, Served, Trust, name_for, read_certificate, try_handshake
@@ -64,8 +65,11 @@ def check(settings: Settings) -> None:
         )
 
 
-def check_certificate(served: Served, settings: Settings) -> Certificate:
+def check_certificate(served: Served, settings: Settings, name: str | None = None) -> Certificate:
     """Have the platform's own parts try it, as they will.
+
+    Args:
+        name: what they take it to be for, if that is known already.
 
     Raises:
         ConfigError: they would not believe it, or nats-server could not use it.
@@ -82,8 +86,8 @@ def check_certificate(served: Served, settings: Settings) -> Certificate:
     if certificate.ends_at <= datetime.now(UTC):
         raise _refusal("nats_tls_cert", f"{served.cert} expired at {certificate.ends_at}; renew it")
     try:
-        name = settings.nats_tls_name or name_for(certificate.names, _reached_at(settings))
-        try_handshake(served, _trust(settings, served, name), _reached_at(settings))
+        name = name or settings.nats_tls_name or name_for(certificate.names, _reached_at(settings))
+        try_handshake(served, Trust(settings.nats_ca or served.cert, name), _reached_at(settings))
     except ssl.SSLCertVerificationError as error:
         rule = f"{served.cert} is not believed by the platform's own parts: {error.verify_message}"
         raise _refusal("nats_tls_cert", f"{rule}; see to DEVSKYY_NATS_CA and DEVSKYY_NATS_TLS_NAME") from None
@@ -113,6 +117,8 @@ class EmbeddedBroker:
         """Of the file of NATS users, as the server knows it."""
         self._written = ""
         self._seen: tuple[object, ...] = ()
+        self._shown = self._home / "nats" / "shown.pem"
+        self._certificates: list[bytes] = []
 
     @cached_property
     def _certificate(self) -> Certificate | None:
@@ -121,11 +127,11 @@ class EmbeddedBroker:
 
     @property
     def trust(self) -> Trust:
-        served = _served(self._settings)
-        if served is None or self._certificate is None:
+        """Of the platform's own parts: the certificate itself is enough for those who started whoever shows it."""
+        if self._certificate is None:
             return Trust()
         name = self._settings.nats_tls_name or name_for(self._certificate.names, self.host)
-        return _trust(self._settings, served, name)
+        return Trust(self._settings.nats_ca or self._shown, name)
 
     @property
     def logins(self) -> Logins:
@@ -157,9 +163,10 @@ class EmbeddedBroker:
             ConfigError: the certificate cannot be used, or the file of NATS users be read; nothing is written.
         """
         served = _served(self._settings)
-        if served is not None:
-            check_certificate(served, self._settings)
         seen, version = self._look(), self._nats_users.version()
+        if served is not None:
+            check_certificate(served, self._settings, self.trust.name or self.host)
+            self._believe(served.cert.read_bytes())
         server.write_config(
             *(self._home, self.port, self._credentials, self._users, self._nats_users.valid()),
             host=self._settings.nats_host,
@@ -192,6 +199,13 @@ class EmbeddedBroker:
             log.info("the broker took up its configuration", nats_users=len(self._nats_users.valid()))
             return
 
+    def _believe(self, certificate: bytes) -> None:
+        """The one before it too: until the server has taken up the new one, it shows that."""
+        if [certificate] != self._certificates[-1:]:
+            self._certificates = [*self._certificates[-1:], certificate]
+            self._shown.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(self._shown, b"\n".join(self._certificates).decode())
+
     def _look(self) -> tuple[object, ...]:
         served = _served(self._settings)
         files = [self._nats_users.path, *((served.cert, served.key) if served else ())]
@@ -210,11 +224,6 @@ def _served(settings: Settings) -> Served | None:
     if settings.nats_tls_cert is None or settings.nats_tls_key is None:
         return None
     return Served(settings.nats_tls_cert, settings.nats_tls_key)
-
-
-def _trust(settings: Settings, served: Served, name: str | None) -> Trust:
-    """The certificate itself is enough for those who started the server that shows it."""
-    return Trust(settings.nats_ca or served.cert, name)
 
 
 def _reached_at(settings: Settings) -> str:

@@ -20,9 +20,10 @@ from bus import logs, permissions, streams
 from bus.client import Bus
 from bus.desk import Endpoint
 from bus.logins import Logins
-from bus.subjects import FleetScale
+from bus.subjects import FleetForget, FleetScale
 from bus.tls import Trust
-from schemas.fleet import Scale
+from devskyy.supervisor.nats_users import Forgetting
+from schemas.fleet import Forget, Scale
 from schemas.settings import Settings
 
 DRAIN_S = 5.0
@@ -61,7 +62,7 @@ async def _run(address: str, settings: Settings, logins: Logins) -> None:
         _say(waiting="actors: " + ", ".join(late))
     hosts = RayHosts(settings, logins)
     hosting = Hosting(hosts, settings.roles_per_actor, settings.specialist_actors, settings.specialist_idle_s)
-    await _answer(hosting, bus)
+    await _answer(hosting, Forgetting(settings.home), bus)
     _say(ready=True)
     log.info("ready")
     ends: list[Coroutine[Any, Any, Any]] = [stop.wait(), bus.closed.wait(), hosting.watch()]
@@ -96,10 +97,13 @@ async def _connected(settings: Settings, logins: Logins) -> Bus:
     return bus
 
 
-async def _answer(hosting: Hosting, bus: Bus) -> None:
-    """Start hosts of specialists for whoever asks over the bus."""
-    endpoint = Endpoint("scale", str(FleetScale()), Scale, hosting.scale, concurrency=1024)
-    await bus.serve(NAME, [endpoint], "Starts actors.", {"kind": NAME, "pid": str(os.getpid())})
+async def _answer(hosting: Hosting, forgetting: Forgetting, bus: Bus) -> None:
+    """Start hosts of specialists for whoever asks over the bus, and forget tenants that are erased."""
+    endpoints = [
+        Endpoint("scale", str(FleetScale()), Scale, hosting.scale, concurrency=1024),
+        Endpoint("forget", str(FleetForget()), Forget, forgetting.forget, concurrency=4),
+    ]
+    await bus.serve(NAME, endpoints, "Starts actors.", {"kind": NAME, "pid": str(os.getpid())})
 
 
 async def _drain(fleet: Any, hosts: Any, settings: Settings) -> None:

@@ -20,7 +20,7 @@ from schemas.budget import Reservation
 from schemas.completion import Complete, Completion, Delta, Embed, Embeddings, Generate, Generated
 from schemas.event import Alert, Command, DeadLetter
 from schemas.figures import Figures
-from schemas.fleet import Scale, Scaled
+from schemas.fleet import Forget, Forgotten, Scale, Scaled
 from schemas.task import TaskAccepted
 from schemas.workflow import Done, Job, WorkflowAccepted
 from schemas.workflow_event import WorkflowCommand
@@ -76,6 +76,7 @@ CHANNELS = (
     Channel(subjects.EngineTell, "receive", (Told,), (Heard,)),
     Channel(subjects.ActorJob, "receive", (Job,), (Done,)),
     Channel(subjects.AgentAsk, "receive", (Ask,), (Answer,)),
+    Channel(subjects.FleetForget, "receive", (Forget,), (Forgotten,)),
     Channel(subjects.FleetScale, "receive", (Scale,), (Scaled,)),
     Channel(subjects.ModelsComplete, "receive", (Complete,), (Completion,)),
     Channel(subjects.ModelsEmbed, "receive", (Embed,), (Embeddings,)),
@@ -93,7 +94,7 @@ CHANNELS = (
 )
 
 PARAMETERS: dict[str, str] = {
-    "tenant": "Whose it is; of outside clients `default`",
+    "tenant": "Whose it is; of an outside client the one that its user was made for, of the first one `default`",
     "task": "A task's id",
     "workflow": "A workflow's id",
     "event": "What happened, as the message says it too",

@@ -149,6 +149,9 @@ def test_the_nats_url_comes_with_credentials_and_subjects(devskyy: Command, home
         "submit": "devskyy.v1.submit.default",
         "events": "devskyy.v1.tasks.default.>",
         "tokens": "devskyy.v1.tokens.default.*",
+        "workflows": "devskyy.v1.workflows.default.>",
+        "commands": "devskyy.v1.commands.default.*",
+        "wakes": "devskyy.v1.wakes.default.*",
     }
 
 

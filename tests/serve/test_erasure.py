@@ -15,13 +15,17 @@ from sqlalchemy import text
 from bus import history, streams
 from bus.blobs import TRAVEL_LIMIT
 from bus.client import Bus
+from bus.desk import Endpoint
 from bus.eventlog import EVENT_LIMIT
 from bus.journal import Entry, Journal
+from bus.nats_users import NatsUsers
 from bus.streams import CALLS, COMMANDS, LASTING, PAYLOADS, STATES, TASKS, WORKFLOW_PROJECTOR, WORKFLOWS
-from bus.subjects import CallJournal
+from bus.subjects import CallJournal, FleetForget
 from bus.tasklog import TaskLog
+from devskyy.supervisor.nats_users import Forgetting
 from schemas.completion import Completion
 from schemas.event import Command
+from schemas.fleet import Forget
 from schemas.key import digest
 from schemas.message import now
 from schemas.projection import project
@@ -305,13 +309,26 @@ async def test_a_workflow_that_goes_on_is_not_deleted(http: httpx.AsyncClient, d
 # -- tenants -------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+async def host(broker: Broker) -> AsyncIterator[NatsUsers]:
+    """Whoever forgets tenants beside a platform's doors, and whom NATS lets in there."""
+    bus = await broker.connect("fleet")
+    forget = Endpoint("forget", str(FleetForget()), Forget, Forgetting(broker.home).forget)
+    await bus.serve("fleet", [forget], "", {})
+    yield NatsUsers(broker.home)
+    await bus.close(grace_s=0)
+
+
 async def test_everything_of_a_tenant_is_erased_and_nothing_of_another(
-    app: FastAPI, bus: Bus, tasks: TaskLog, settings: Settings
+    app: FastAPI, bus: Bus, tasks: TaskLog, settings: Settings, host: NatsUsers
 ) -> None:
     # Given tasks and keys of two tenants
     ours = await ended(app, tasks, answer="ultramarine")
     theirs, key = await ended(app, tasks, "acme"), await make(app, tenant="acme", name="Ann")
     await make(app)
+    # And clients of NATS of both
+    for name, tenant in (("app", "acme"), ("ours", DEFAULT_TENANT)):
+        host.create(name, tenant, "write")
     # And something large that the one has stored, as recordings are, and the other too
     objects = [await bus.blobs.put(b"ochre", owner=tenant) for tenant in ("acme", DEFAULT_TENANT)]
     async with at(app, OPERATORS) as operator:
@@ -321,6 +338,7 @@ async def test_everything_of_a_tenant_is_erased_and_nothing_of_another(
         # Then all of it is gone
         removed = reply.json()["removed"]
         assert (reply.status_code, removed["tasks"], removed["calls"], removed["api_keys"]) == (200, 1, 1, 1)
+        assert (removed["nats_users"], [user.name for user in host.all()]) == (1, ["ours"])
         left = await all_of_it(bus, settings)
         assert not any(each in left for each in (theirs, key.key.id, "Ann"))
         # And what is ours is there
@@ -331,6 +349,17 @@ async def test_everything_of_a_tenant_is_erased_and_nothing_of_another(
     for secret in (key.secret, None):
         async with at(app, secret) as client:
             assert (await client.get(DOOR)).status_code == 401
+
+
+async def test_a_tenant_is_not_erased_while_nobody_can_shut_its_clients_out(
+    app: FastAPI, bus: Bus, tasks: TaskLog
+) -> None:
+    """On a platform whose host is being started anew."""
+    theirs = await ended(app, tasks, "acme")
+    async with at(app, OPERATORS) as operator:
+        found = problem(await operator.delete("/api/v1/tenants/acme"))
+    assert found["status"] == 503
+    assert await tasks.read("acme", theirs)
 
 
 async def test_a_tenant_that_has_something_going_on_is_not_erased(app: FastAPI, tasks: TaskLog) -> None:
