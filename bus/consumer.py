@@ -68,8 +68,11 @@ class Puller:
         self._asked = 0
         """Messages that the server still owes."""
         self._heard_at = 0.0
+        self._coming: asyncio.Queue[Msg | None] = asyncio.Queue()
+        """Of batches; None: ask again."""
         self._wake = asyncio.Event()
         self._stopping = False
+        bus.when_reconnected(self._ask_again)
 
     @property
     def in_flight(self) -> int:
@@ -90,6 +93,13 @@ class Puller:
         self._wake.set()
         if self._running:
             await asyncio.wait(self._running, timeout=grace_s)
+
+    async def _ask_again(self) -> None:
+        """The server that was asked may be gone, and another owes nothing."""
+        self._asked = 0
+        self._wake.set()
+        if self._together is not None:
+            self._coming.put_nowait(None)
 
     async def _flow(self) -> None:
         """Ask for more whenever half of what may be asked for ahead has come."""
@@ -157,7 +167,8 @@ class Puller:
     async def _batches(self, together: HandleAll) -> None:
         """Wait for a first message; from then on take what there is every `gather_s` seconds, till there is nothing."""
         client = self._bus.client
-        inbox, coming = client.new_inbox(), asyncio.Queue[Msg]()
+        inbox, coming = client.new_inbox(), asyncio.Queue[Msg | None]()
+        self._coming = coming
         subscription = await client.subscribe(inbox, cb=coming.put)
         try:
             while not self._stopping:
@@ -184,13 +195,15 @@ class Puller:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), ASK_S)
 
-    async def _batch(self, coming: "asyncio.Queue[Msg]", size: int, patience_s: float) -> list[Msg]:
+    async def _batch(self, coming: "asyncio.Queue[Msg | None]", size: int, patience_s: float) -> list[Msg]:
         """What the server sends for one request: so many, or all that it has and then the word that this was all."""
         batch: list[Msg] = []
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 while len(batch) < size:
                     msg = await coming.get()
+                    if msg is None:
+                        break
                     status = (msg.headers or {}).get("Status")
                     if status is None:
                         batch.append(msg)
