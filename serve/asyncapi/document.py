@@ -26,7 +26,8 @@ from serve.asyncapi.channels import CHANNELS, CHOICES, PARAMETERS, Channel, Noth
 
 ASYNCAPI = "3.0.0"
 DESCRIPTION = """Tasks and workflows over NATS, for a client in any language. Channels tagged `outside` are open to the
-credentials that `devskyy nats-url` prints; the others are the platform's own.
+credentials that `devskyy nats-url` and `devskyy nats-users create` print, each for its own tenant, and to those that may
+only read where the platform sends; the others are the platform's own.
 
 Payloads are msgpack of plain types; what is null is left out. What is too large to travel comes with an empty body and
 the header `Devskyy-Ref`."""
@@ -69,7 +70,7 @@ def document() -> dict[str, Any]:
             "messageTraits": {name: _trait(summary, headers) for name, (summary, headers) in HEADERS.items()},
             "schemas": schemas,
             "securitySchemes": {
-                "outside": {"type": "userPassword", "description": "They stand in the URL of `devskyy nats-url`"}
+                "outside": {"type": "userPassword", "description": "They stand in the URL"}
             },
         },
     }
@@ -118,11 +119,11 @@ _Dumper.add_representer(str, _text)
 
 
 def _server() -> dict[str, Any]:
-    port = "The embedded server takes one that is free; `devskyy nats-url` tells it."
+    port = "The embedded server takes `DEVSKYY_NATS_PORT`, or one that is free; `devskyy nats-url` tells it."
     return {
         "host": "127.0.0.1:{port}",
         "protocol": "nats",
-        "description": "The embedded NATS server with JetStream. It listens on loopback.",
+        "description": "The embedded NATS server with JetStream. It listens on loopback, or at `DEVSKYY_NATS_HOST`.",
         "variables": {"port": {"description": port}},
         "security": [{"$ref": "#/components/securitySchemes/outside"}],
     }
