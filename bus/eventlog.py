@@ -6,12 +6,13 @@ they won, and whoever lost stops.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import nats.errors
 from nats.aio.msg import Msg
+from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from pydantic import BaseModel, TypeAdapter
 
@@ -265,8 +266,23 @@ class EventLog(Generic[E]):
             BusUnavailable: the stream did not answer.
         """
         subject = f"{self._kind.events_of(tenant, of).removesuffix('>')}{name}"
+        return await self._one(of, self._bus.js.get_last_msg(self._kind.stream, subject))
+
+    async def event_at(self, tenant: str, of: str, place: int) -> E:
+        """The event of one thing that lies at a place in the stream.
+
+        Raises:
+            NotFound: it lies there no more.
+            BusUnavailable: the stream did not answer.
+        """
+        event = await self._one(of, self._bus.js.get_msg(self._kind.stream, place))
+        if (event.tenant, self._kind.id_of(event)) != (tenant, of):  # another stream of that name
+            raise NotFound(self._kind.noun, of)
+        return event
+
+    async def _one(self, of: str, asked: Awaitable[RawStreamMsg]) -> E:
         try:
-            raw = await self._bus.js.get_last_msg(self._kind.stream, subject)
+            raw = await asked
         except NotFoundError:
             raise NotFound(self._kind.noun, of) from None
         except (nats.errors.Error, APIError, TimeoutError) as error:

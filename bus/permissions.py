@@ -226,7 +226,7 @@ def _core() -> list[User]:
             PROJECTOR,
             says=tuple(_TELLS),
             jetstream=(
-                *_consumes(s.PROJECTOR, s.LEDGER, s.WORKFLOW_PROJECTOR),
+                *_consumes(s.PROJECTOR, s.LEDGER, s.WORKFLOW_PROJECTOR, s.TASK_ENDINGS, s.WORKFLOW_ENDINGS),
                 *_reads(s.TASKS, s.WORKFLOWS, s.SNAPSHOTS),
                 # It sweeps away what is kept of workflows that ended long ago.
                 *(f"$JS.API.STREAM.PURGE.{stream}" for stream in (s.WORKFLOWS, s.SNAPSHOTS, s.TIMERS)),

@@ -21,12 +21,14 @@ from bus.subjects import (
     TaskCommand,
     TaskEvents,
     WorkflowDue,
+    WorkflowEvents,
     WorkflowSnapshot,
     WorkflowTimer,
     WorkflowWake,
 )
 from schemas.completion import NO_TASK
 from schemas.errors import BusUnavailable, ConfigError
+from schemas.event import TERMINAL
 from schemas.workflow import YEAR_S
 
 log = structlog.get_logger()
@@ -83,11 +85,18 @@ class Consumer:
     filter_subject: str
     ack_wait_s: float = ACK_WAIT_S
     max_ack_pending: int = 20_000
+    more_subjects: tuple[str, ...] = ()
+    """Besides the first."""
+    without_bodies: bool = False
+    """Whether it is enough to know that there is a message."""
 
     def config(self) -> api.ConsumerConfig:
+        several = [self.filter_subject, *self.more_subjects] if self.more_subjects else None
         return api.ConsumerConfig(
             durable_name=self.name,
-            filter_subject=self.filter_subject,
+            filter_subject=None if several else self.filter_subject,
+            filter_subjects=several,
+            headers_only=self.without_bodies or None,
             ack_policy=api.AckPolicy.EXPLICIT,
             ack_wait=self.ack_wait_s,
             # Deliveries are bounded by the reader, which still can write down why it gave up.
@@ -105,7 +114,19 @@ ENGINES = Consumer(WAKES, "engines", WorkflowWake.pattern())
 """A wake that is not acknowledged is the lease on its workflow."""
 TIMEKEEPERS = Consumer(TIMERS, "timekeepers", WorkflowDue.pattern())
 WORKFLOW_PROJECTOR = Consumer(WORKFLOWS, "workflow-projector", f"{ROOT}.workflows.>")
-CONSUMERS = (COORDINATORS, PROJECTOR, LEDGER, INTAKE, ENGINES, TIMEKEEPERS, WORKFLOW_PROJECTOR)
+
+
+def _endings(stream: str, subject: type[TaskEvents | WorkflowEvents]) -> Consumer:
+    """Of tasks or workflows, for webhooks. What such an event says is read when it is told."""
+    first, *more = (subject.pattern(event=event) for event in sorted(TERMINAL))
+    return Consumer(stream, "webhooks", first, more_subjects=tuple(more), without_bodies=True)
+
+
+TASK_ENDINGS, WORKFLOW_ENDINGS = _endings(TASKS, TaskEvents), _endings(WORKFLOWS, WorkflowEvents)
+CONSUMERS = (
+    *(COORDINATORS, PROJECTOR, LEDGER, INTAKE, ENGINES, TIMEKEEPERS, WORKFLOW_PROJECTOR),
+    *(TASK_ENDINGS, WORKFLOW_ENDINGS),
+)
 
 
 def _log(name: str, written: str, stored: str, keep_s: float, max_bytes: int) -> api.StreamConfig:

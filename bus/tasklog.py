@@ -189,6 +189,10 @@ class TaskLog:
         """The event that a message of the stream stands for, its large parts fetched."""
         return await self._log.event_of(msg)
 
+    async def event_at(self, tenant: str, task_id: str, place: int) -> TaskEvent:
+        """The event of a task that lies at a place in the stream: see `EventLog.event_at`."""
+        return await self._log.event_at(tenant, task_id, place)
+
     async def task(self, tenant: str, task_id: str) -> Task:
         """The task as its events tell it.
 

@@ -123,6 +123,10 @@ class WorkflowLog:
         """The event that a message of the stream stands for, its large parts fetched."""
         return await self._log.event_of(msg)
 
+    async def event_at(self, tenant: str, workflow_id: str, place: int) -> WorkflowEvent:
+        """The event of a workflow that lies at a place in the stream: see `EventLog.event_at`."""
+        return await self._log.event_at(tenant, workflow_id, place)
+
     def follow(self, tenant: str, workflow_id: str, after: int = 0, place: int = 0) -> AsyncIterator[WorkflowEvent]:
         """Events with `seq` over `after`, those to come included: see `EventLog.follow`.
 

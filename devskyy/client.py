@@ -13,6 +13,7 @@ import httpx
 from devskyy import wire
 from devskyy.errors import StillRunning
 from devskyy.sse import Following, Story, of_task, so_far
+from devskyy.webhook_client import AsyncWebhooks, Webhooks
 from devskyy.wire import KeyChanges, KeyOptions, Patience, Retries, TaskOptions, Verb
 from devskyy.workflow_client import AsyncWorkflows, Event, Workflows
 from schemas.agent import AgentStatus
@@ -74,7 +75,7 @@ class _Base:
         return Following(story, after, timeout_s, self._patience, url=self.base_url)
 
 
-class Client(Workflows, _Base):
+class Client(Workflows, Webhooks, _Base):
     """A platform to ordinary code. Verbs raise the errors of `devskyy.errors`."""
 
     _http: httpx.Client
@@ -307,7 +308,7 @@ class Client(Workflows, _Base):
             return error
 
 
-class AsyncClient(AsyncWorkflows, _Base):
+class AsyncClient(AsyncWorkflows, AsyncWebhooks, _Base):
     """A platform to `async` code: `Client`'s verbs, to await."""
 
     _http: httpx.AsyncClient

@@ -43,6 +43,7 @@ from serve import (
     steering,
     tasks,
     tokens,
+    webhooks,
     workflows,
 )
 from serve.audited import Audited, Doors
@@ -58,10 +59,12 @@ from storage import (
     AuditLog,
     CallLedger,
     Database,
+    DeliveryRepository,
     Erasure,
     KeyRepository,
     QualityHistory,
     TaskRepository,
+    WebhookRepository,
     WorkflowRepository,
 )
 
@@ -69,7 +72,7 @@ DESCRIPTION = """Gives every task the cheapest team of AI agents that clears its
 returns the answer with an honest receipt. Errors are RFC 9457 problem details."""
 
 DOORS = (
-    *(tasks, workflows, steering, luxury, recordings, costs, budgets, quality, erasure),
+    *(tasks, workflows, steering, luxury, recordings, costs, budgets, quality, erasure, webhooks),
     *(openai, embeddings, anthropic, a2a, keys, tokens, audit, health, services, asyncapi),
 )
 """Modules of doors, each with a `router`."""
@@ -92,11 +95,12 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
         bus = await Bus(settings.nats_url, name, trust=Trust.of(settings)).connect(patience_s=60)
         database = Database(settings.sql_url)
         await database.migrate()
-        app.state.bus, app.state.tasks = bus, TaskLog(bus)
+        app.state.bus, app.state.tasks, app.state.settings = bus, TaskLog(bus), settings
         app.state.kept, app.state.ledger = TaskRepository(database), CallLedger(database)
         app.state.qualities, app.state.erasure = QualityHistory(database), Erasure(database)
         app.state.kept_workflows = WorkflowRepository(database)
         app.state.recordings = Recordings(bus)
+        app.state.webhooks, app.state.deliveries = WebhookRepository(database), DeliveryRepository(database)
         await _know_callers(app, settings, database)
         app.state.catalogue = load(settings.config)
         app.state.workflows, app.state.creation = WorkflowLog(bus), Creation(bus, app.state.catalogue)

@@ -51,6 +51,12 @@ EXAMPLES: dict[tuple[str, str], Any] = {
     },
     ("post", "/api/v1/keys"): {"name": "Nightly build", "scopes": ["write"], "budget": {"usd": 2}, "rpm": 60},
     ("patch", "/api/v1/keys/{key_id}"): {"budget": {"usd": 5}, "rpm": None},
+    ("post", "/api/v1/webhooks"): {
+        "url": "https://shop.example/hooks/devskyy",
+        "events": ["task.completed", "task.failed"],
+        "description": "The shop's back office",
+    },
+    ("patch", "/api/v1/webhooks/{webhook_id}"): {"enabled": False},
     ("post", "/api/v1/tokens"): {"sub": "ann@example.com", "role": "viewer", "expires_at": "2030-01-01T00:00:00Z"},
 }
 """Of bodies whose models do not bring their own."""

@@ -13,7 +13,7 @@ from schemas.event import TERMINAL
 from schemas.message import now
 from schemas.workflow import ENDED
 from storage.database import Database
-from storage.tables import API_KEYS, AUDIT, CALLS, QUALITIES, TASKS, WORKFLOWS
+from storage.tables import API_KEYS, AUDIT, CALLS, DELIVERIES, QUALITIES, TASKS, WEBHOOKS, WORKFLOWS
 
 ERASED = "erased"
 """What stands in place of a task's id, with a dot and something random. No task has an id with a dot."""
@@ -38,6 +38,7 @@ class Erasure:
         stay, under a name that tells nothing."""
         removed: Counter[str] = Counter()
         async with self._database.begin() as connection:
+            removed["deliveries"] += await _rows(connection, _told_of(tenant, task_id))
             of_qualities = and_(QUALITIES.c.tenant == tenant, QUALITIES.c.task_id == task_id)
             removed["qualities"] += await _rows(connection, delete(QUALITIES).where(of_qualities))
             of_calls = and_(CALLS.c.tenant == tenant, CALLS.c.task_id == task_id)
@@ -62,7 +63,8 @@ class Erasure:
         """Erase a workflow that has ended. What it cost is what its tasks did."""
         its = and_(WORKFLOWS.c.tenant == tenant, WORKFLOWS.c.workflow_id == workflow_id)
         async with self._database.begin() as connection:
-            return +Counter({"workflows": await _rows(connection, delete(WORKFLOWS).where(its))})
+            told = await _rows(connection, _told_of(tenant, workflow_id))
+            return +Counter({"deliveries": told, "workflows": await _rows(connection, delete(WORKFLOWS).where(its))})
 
     async def family(self, tenant: str, workflow_id: str) -> list[str]:
         """The workflow and all that are tasks of it, at any depth; itself first."""
@@ -94,7 +96,7 @@ class Erasure:
         """
         removed: Counter[str] = Counter()
         async with self._database.begin() as connection:
-            for table in (QUALITIES, CALLS, TASKS, WORKFLOWS, AUDIT):
+            for table in (DELIVERIES, WEBHOOKS, QUALITIES, CALLS, TASKS, WORKFLOWS, AUDIT):
                 removed[table.name] += await _rows(connection, delete(table).where(table.c.tenant == tenant))
             keys = (await connection.execute(select(API_KEYS.c.id).where(API_KEYS.c.tenant == tenant))).scalars().all()
             for key in keys:
@@ -104,6 +106,11 @@ class Erasure:
                 await connection.execute(update(API_KEYS).where(API_KEYS.c.id == key).values(**gone, **ended))
             removed["api_keys"] += len(keys)
         return +removed
+
+
+def _told_of(tenant: str, target: str) -> Any:
+    """What webhooks were and are to be told of a task or workflow; its end is not told any more."""
+    return delete(DELIVERIES).where(DELIVERIES.c.tenant == tenant, DELIVERIES.c.target == target)
 
 
 async def _rows(connection: AsyncConnection, statement: Any) -> int:

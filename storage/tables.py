@@ -195,3 +195,48 @@ WORKFLOWS = Table(
 `workflow` is the whole of it, and `cost_usd` known, while it has ended; one that goes on loses both until it ends anew.
 `parent_id` is the workflow that it is a task of.
 """
+
+WEBHOOKS = Table(
+    "webhooks",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("tenant", String(128), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("events", Text),
+    Column("description", Text, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("private", Boolean, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("old_secret", Text),
+    Column("old_secret_until", Utc),
+    Column("created_at", Utc, nullable=False),
+    Column("failing_since", Utc),
+    Column("disabled_because", Text),
+    Index("webhooks_by_tenant", "tenant", "created_at", "id"),
+)
+"""One row per webhook. `events` are words with a space between, none for all; secrets are kept as they are, for whoever
+signs needs them."""
+
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("webhook_id", String(64), nullable=False),
+    Column("tenant", String(128), nullable=False),
+    Column("event", String(64), nullable=False),
+    Column("target", String(128)),
+    Column("place", BigInteger),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("status", Integer),
+    Column("error", Text),
+    Column("created_at", Utc, nullable=False),
+    Column("attempted_at", Utc),
+    Column("due_at", Utc),
+    Index("deliveries_due", "webhook_id", "due_at"),
+    Index("deliveries_by_webhook_and_age", "webhook_id", "created_at", "id"),
+    Index("deliveries_by_target", "tenant", "target"),
+    Index("deliveries_by_age", "created_at"),
+)
+"""One row per webhook and event that it is told of, and the queue of those that are to be sent: `due_at` is the next
+attempt, none once there is none to come. `place` is where the event lies in its stream; what it says is not here."""

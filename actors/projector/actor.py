@@ -1,5 +1,5 @@
 """The projector actor: keeps tasks, workflows and calls in SQL, so that they can be listed, summed, and outlive the
-streams."""
+streams; and tells webhooks how tasks and workflows ended."""
 
 import asyncio
 import os
@@ -10,6 +10,7 @@ from actors.base import Actor
 from actors.projector.projection import TaskProjection
 from actors.projector.sweep import Sweep
 from actors.projector.workflows import WorkflowProjection
+from actors.webhooks.part import WebhookPart
 from actors.workflow.recovery import recovered
 from actors.workflow.view import view_of
 from bus.codec import decode
@@ -54,10 +55,13 @@ class ProjectorActor(Actor):
         for puller in self._pullers:
             self.spawn(puller.run())
         self.spawn(Sweep(repository, self._flows.forget).run())
+        self._told = WebhookPart(self.bus, self._database, self.settings.webhook_private)
+        for work in self._told.work:
+            self.spawn(work)
         return []
 
     async def end(self, grace_s: float) -> None:
-        await asyncio.gather(*(puller.stop(grace_s) for puller in self._pullers))
+        await asyncio.gather(self._told.stop(grace_s), *(puller.stop(grace_s) for puller in self._pullers))
         await self._database.close()
 
     def _puller(self, consumer: Consumer, one: Handle, together: HandleAll, concurrency: int = 16) -> Puller:

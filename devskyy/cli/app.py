@@ -25,6 +25,7 @@ from devskyy.cli import (
     services,
     tasks,
     tokens,
+    webhooks,
     workflows,
 )
 from devskyy.cli.codes import ExitCode, of_error
@@ -51,6 +52,7 @@ app.command("budgets")(budgets.budgets)
 app.command("quality")(qualities.quality)
 app.add_typer(keys.app, name="keys")
 app.add_typer(tokens.app, name="token")
+app.add_typer(webhooks.app, name="webhooks")
 app.command("erase")(erase.erase)
 app.command("audit")(audit.audit)
 app.command("mcp")(mcp.mcp)

@@ -19,6 +19,7 @@ from schemas.projection import project
 from schemas.receipt import Call, Receipt
 from schemas.settings import DEFAULT_TENANT, Settings
 from schemas.task import TaskRequest
+from schemas.webhook import CreatedWebhook, NewWebhook
 from serve import directory
 from storage.workflows import News
 from tests.broker import Broker
@@ -79,6 +80,13 @@ NEEDS: dict[tuple[str, str], KeyScope | None] = {
     ("GET", "/mcp"): "read",
     ("POST", "/mcp"): "write",
     ("DELETE", "/mcp"): "write",
+    ("GET", "/api/v1/webhooks"): "read",
+    ("POST", "/api/v1/webhooks"): "write",
+    ("GET", "/api/v1/webhooks/{webhook_id}"): "read",
+    ("PATCH", "/api/v1/webhooks/{webhook_id}"): "write",
+    ("POST", "/api/v1/webhooks/{webhook_id}/test"): "write",
+    ("POST", "/api/v1/webhooks/{webhook_id}/rotate"): "write",
+    ("GET", "/api/v1/webhooks/{webhook_id}/deliveries"): "read",
     ("POST", "/api/v1/tokens"): "admin",
     ("GET", "/api/v1/audit"): "admin",
     ("POST", "/v1/chat/completions"): "write",
@@ -91,6 +99,7 @@ NEEDS: dict[tuple[str, str], KeyScope | None] = {
     ("GET", "/v1/models"): "read",
     ("GET", "/v1/models/{model:path}"): "read",
     # Last, as there is less afterwards.
+    ("DELETE", "/api/v1/webhooks/{webhook_id}"): "write",
     ("DELETE", "/api/v1/workflows/{workflow_id}"): "write",
     ("DELETE", "/api/v1/tenants/{tenant}"): "admin",
 }
@@ -140,18 +149,33 @@ async def workflow(app: FastAPI) -> str:
     return state.created.workflow_id
 
 
-def names_of(task: OwnedTask, workflow: str, key: str) -> dict[str, str]:
+async def a_webhook(app: FastAPI) -> str:
+    """The id of a webhook of the platform's own tenant."""
+    new = NewWebhook(url="https://hooks.example", description=OURS)
+    made: CreatedWebhook = await app.state.webhooks.add(new, DEFAULT_TENANT, private=True)
+    return made.webhook.id
+
+
+def names_of(task: OwnedTask, workflow: str, key: str, webhook: str) -> dict[str, str]:
     """What stands in the paths of doors."""
     of_workflow = {"workflow_id": workflow, "task": "draft", "name": "go", "template": "fashion_brand_launch"}
     of_openai = {"response_id": f"resp_{task.accepted.task_id}", "model:path": "devskyy-auto"}
-    return {"task_id": task.accepted.task_id, "key_id": key, "tenant": "a-tenant-of-nobody", **of_workflow, **of_openai}
+    return {
+        "task_id": task.accepted.task_id,
+        "key_id": key,
+        "webhook_id": webhook,
+        "tenant": "a-tenant-of-nobody",
+        **of_workflow,
+        **of_openai,
+    }
 
 
 async def knock(app: FastAPI, secret: str | None, door: tuple[str, str], **names: str) -> httpx.Response:
     """Try a door with a body with which none starts anything."""
     method, path = door
     async with at(app, secret) as client:
-        how: dict[str, Any] = {"POST": {"content": b"{}"}, "PATCH": {"json": {"rpm": 600}}}.get(method, {})
+        change = {"enabled": True} if "webhooks" in path else {"rpm": 600}
+        how: dict[str, Any] = {"POST": {"content": b"{}"}, "PATCH": {"json": change}}.get(method, {})
         query = {"by": "agent"} if path == "/api/v1/costs" else {}
         return await client.request(method, re.sub(r"{([\w:]+)}", lambda m: names[m[1]], path), params=query, **how)
 
@@ -197,7 +221,7 @@ async def test_who_has_no_key_that_may_be_used_gets_into_no_door_but_health(
         **{each: token(role="admin", **said) for each, said in TOKENS_OF_NO_USE.items()},
     }[kind]
     # When every door is tried with it
-    names = names_of(task, workflow, good.key.id)
+    names = names_of(task, workflow, good.key.id, await a_webhook(app))
     replies = {door: await knock(app, secret, door, **names) for door in NEEDS}
     # Then all but health are shut, and say nothing of ours
     assert {door for door, status in statuses(replies).items() if status != 401} == {
@@ -218,7 +242,7 @@ async def test_a_caller_gets_into_the_doors_of_its_scope_and_of_those_below(
     role = next(role for role, scope in ROLES.items() if scope == has)
     secret, spare = (await make(app, has)).secret if by == "key" else token(role=role), await make(app)
     # When every door is tried with it
-    names = names_of(task, workflow, spare.key.id)
+    names = names_of(task, workflow, spare.key.id, await a_webhook(app))
     replies = {door: await knock(app, secret, door, **names) for door in NEEDS}
     # Then those above its scope are shut, and no other
     above = {door for door, scope in NEEDS.items() if scope is not None and SCOPES.index(scope) > SCOPES.index(has)}
@@ -232,7 +256,7 @@ async def test_a_caller_gets_into_the_doors_of_its_scope_and_of_those_below(
         *("/api/v1/tasks", of_task, f"{of_task}/events", f"{of_task}/recording", "/api/v1/costs"),
         *(f"{of_workflow}{what}" for what in ("", "/events", "/history", "/output", "/outputs/{task}")),
         "/api/v1/luxury-automation/workflows/{workflow_id}/status",
-        "/v1/responses/{response_id}",
+        *("/v1/responses/{response_id}", "/api/v1/webhooks", "/api/v1/webhooks/{webhook_id}"),
     }
 
 
@@ -244,7 +268,7 @@ async def test_another_tenants_caller_sees_and_reaches_nothing_of_ours(
     theirs = await make(app, "admin", tenant="acme", budget=Budget(usd=5).model_dump())
     ours = await make(app, name=OURS, budget=Budget(usd=3).model_dump())
     # When every door is tried with it
-    names = names_of(task, workflow, ours.key.id)
+    names = names_of(task, workflow, ours.key.id, await a_webhook(app))
     secret = theirs.secret if by == "key" else token(role="admin", tenant="acme", sub="eve")
     replies = {door: await knock(app, secret, door, **names) for door in NEEDS}
     # Then it is let in, and nothing of ours is there
@@ -264,6 +288,6 @@ async def test_another_tenants_caller_sees_and_reaches_nothing_of_ours(
 
 async def test_the_operator_gets_into_every_door(app: FastAPI, task: OwnedTask, workflow: str) -> None:
     spare = await make(app)
-    names = names_of(task, workflow, spare.key.id)
+    names = names_of(task, workflow, spare.key.id, await a_webhook(app))
     found = statuses({door: await knock(app, OPERATORS, door, **names) for door in NEEDS})
     assert not {401, 403, 404} & set(found.values())

@@ -1,0 +1,1 @@
+"""Webhooks: which events are told to whom, and the telling, signed and tried again."""

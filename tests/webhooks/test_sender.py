@@ -1,0 +1,152 @@
+"""One attempt, against real servers: what is reached, what is read, what is not."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from actors.webhooks.sender import Sender
+from tests.broker import free_port
+from tests.webhooks.receiver import Answer, Receiver
+
+PUBLIC = "93.184.216.34"
+
+
+class Rebinding(AbstractResolver):
+    """A name that means something else each time it is asked for, as whoever owns it can have it."""
+
+    def __init__(self, *answers: str) -> None:
+        self._answers = list(answers)
+        self.asked = 0
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        self.asked += 1
+        meant = self._answers.pop(0).split(",")
+        return [
+            ResolveResult(hostname=host, host=each, port=port, family=socket.AF_INET, proto=0, flags=0)
+            for each in meant
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+async def sender() -> AsyncIterator[Sender]:
+    sender = Sender(timeout_s=0.5)
+    yield sender
+    await sender.close()
+
+
+async def test_what_is_sent_arrives_as_it_is(sender: Sender, receiver: Receiver) -> None:
+    outcome = await sender.send(receiver.url + "?a=%2Fb", True, {"webhook-id": "msg_1"}, b'{"a": 1}')
+    (told,) = receiver.seen
+    assert (outcome.status, outcome.reason) == (204, None)
+    assert (told.body, told.id, told.headers["content-type"]) == (b'{"a": 1}', "msg_1", "application/json")
+    assert told.headers["user-agent"].startswith("DevSkyy-Webhooks/")
+
+
+async def test_a_redirect_is_not_followed(sender: Sender, receiver: Receiver) -> None:
+    receiver.answers.append(Answer(302, {"Location": "/elsewhere"}))
+    outcome = await sender.send(receiver.url, True, {}, b"{}")
+    assert (outcome.status, outcome.succeeded) == (302, False)
+    assert [told.path for told in receiver.seen] == ["/hook"]
+
+
+async def test_who_does_not_answer_is_not_waited_for(sender: Sender, receiver: Receiver) -> None:
+    receiver.answers.append(Answer(hangs=True))
+    outcome = await sender.send(receiver.url, True, {}, b"{}")
+    assert outcome.reason == "there was no answer within 0.5 s"
+
+
+async def test_a_body_that_never_ends_is_not_read(sender: Sender, receiver: Receiver) -> None:
+    # Given a receiver that pours
+    receiver.answers.append(Answer(200, endless=True))
+    # When it is told something, Then its status is enough, and it has poured what buffers hold
+    outcome = await sender.send(receiver.url, True, {}, b"{}")
+    assert outcome.status == 200
+    before = receiver.sent_bytes
+    assert before < 16 * 1024 * 1024
+
+
+async def test_what_a_busy_receiver_asks_for_is_told(sender: Sender, receiver: Receiver) -> None:
+    receiver.answers.append(Answer(429, {"Retry-After": "7"}))
+    assert (await sender.send(receiver.url, True, {}, b"{}")).retry_after_s == 7.0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "[::ffff:127.0.0.1]"])
+async def test_nobody_on_this_machine_is_reached_who_must_not_be(sender: Sender, receiver: Receiver, host: str) -> None:
+    port = receiver.url.rpartition(":")[2].partition("/")[0]
+    outcome = await sender.send(f"https://{host}:{port}/hook", False, {}, b"{}")
+    assert outcome.status is None
+    assert outcome.reason is not None
+    assert receiver.seen == []
+    if host in ("127.0.0.1", "localhost"):
+        assert "is a private address" in outcome.reason
+
+
+async def test_http_is_not_for_those_who_may_not_be_told_privately(sender: Sender, receiver: Receiver) -> None:
+    outcome = await sender.send(receiver.url, False, {}, b"{}")
+    assert "no https" in str(outcome.reason)
+    assert receiver.seen == []
+
+
+async def test_a_name_that_means_another_address_by_now_reaches_nobody(receiver: Receiver) -> None:
+    # Given a name that was public when it was looked at, and means this machine when it is told something
+    port = receiver.url.rpartition(":")[2].partition("/")[0]
+    names = Rebinding("127.0.0.1", "127.0.0.1")
+    sender = Sender(names)
+    # When it is told, Then nobody is reached, and the address that is connected to was the one looked at
+    outcome = await sender.send(f"https://hooks.example:{port}/", False, {}, b"{}")
+    assert "127.0.0.1 is a private address" in str(outcome.reason)
+    assert names.asked == 1
+    assert receiver.seen == []
+
+
+async def test_of_a_names_addresses_the_forbidden_ones_are_left_out(receiver: Receiver) -> None:
+    # Given a name with a public address, and a private one where somebody listens
+    port = receiver.url.rpartition(":")[2].partition("/")[0]
+    sender = Sender(Rebinding(f"{PUBLIC},127.0.0.1"))
+    # When http, which is for private addresses, is told there
+    outcome = await sender.send(f"http://hooks.example:{port}/hook", True, {}, b"{}")
+    # Then the public one was not called
+    assert outcome.status == 204
+
+
+async def test_http_to_a_public_address_is_refused() -> None:
+    outcome = await Sender(Rebinding(PUBLIC)).send("http://hooks.example/", True, {}, b"{}")
+    assert "use https" in str(outcome.reason)
+
+
+async def test_each_attempt_asks_for_the_name_again(receiver: Receiver) -> None:
+    port = receiver.url.rpartition(":")[2].partition("/")[0]
+    names = Rebinding("127.0.0.1", "127.0.0.1")
+    sender = Sender(names)
+    for _ in range(2):
+        assert (await sender.send(f"http://hooks.example:{port}/", True, {}, b"{}")).status == 204
+    assert names.asked == 2
+
+
+async def test_where_nobody_listens_and_where_no_http_is_spoken_it_says_so(sender: Sender) -> None:
+    assert "no connection" in str((await sender.send(f"http://127.0.0.1:{free_port()}/", True, {}, b"{}")).reason)
+    for said, why in ((b"nonsense\r\n\r\n", "no HTTP"), (b"", "closed before")):
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, said: bytes = said) -> None:
+            await reader.readuntil(b"{}")
+            writer.write(said)
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            assert why in str((await sender.send(f"http://127.0.0.1:{port}/", True, {}, b"{}")).reason)
+
+
+async def test_a_server_without_tls_is_not_told_over_https(sender: Sender, receiver: Receiver) -> None:
+    outcome = await sender.send(receiver.url.replace("http:", "https:"), True, {}, b"{}")
+    assert "TLS" in str(outcome.reason)
+    assert receiver.seen == []
