@@ -223,6 +223,22 @@ def test_the_installed_command_examines_the_machine(installed: Installed) -> Non
     assert str(installed.place) in checks["Python"]["detail"]
 
 
+def test_programs_that_use_what_is_installed_are_type_checked(installed: Installed, tmp_path: Path) -> None:
+    # Given the programs of the page on the SDK, and one with a mistake
+    page = (ROOT / "docs" / "sdk.md").read_text()
+    for number, text in enumerate(re.findall(r"```python\n(.*?)```", page, re.DOTALL)):
+        (tmp_path / f"program_{number}.py").write_text(text)
+    (tmp_path / "wrong.py").write_text("from devskyy import Client\n\nClient().run(7, tier='dear').nothing\n")
+    # When they are checked strictly where the wheel is installed
+    checks = ("-m", "mypy", "--strict", "--no-incremental", "--cache-dir", os.devnull)
+    ran = installed.run("python", *checks, *sorted(tmp_path.glob("*.py")))
+    # Then only the mistakes are found, for the packages say what types they have
+    found = [line for line in ran.stdout.splitlines() if ": error: " in line]
+    kinds = sorted((Path(line.partition(":")[0]).name, line.rpartition("[")[2]) for line in found)
+    wrong = ["arg-type]", "arg-type]", "attr-defined]"]
+    assert kinds == [("wrong.py", kind) for kind in wrong], ran.stdout + ran.stderr
+
+
 def test_what_is_installed_runs_without_the_repository(installed: Installed) -> None:
     # Given an environment with the wheel
     # When the catalogue is loaded and a database is migrated there

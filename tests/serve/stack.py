@@ -86,13 +86,16 @@ def _written(home: Path, config: dict[str, Any]) -> Path:
 
 
 @asynccontextmanager
-async def stack(nats_url: str, home: Path, sim: OpenAISimulator, **service: Any) -> AsyncIterator[Stack]:
+async def stack(
+    nats_url: str, home: Path, sim: OpenAISimulator, *, operator_sha256: str | None = None, **service: Any
+) -> AsyncIterator[Stack]:
     """
     Args:
+        operator_sha256: of the operator's key, where it has one.
         service: what the provider's entry in the overlay holds besides.
     """
     config = _written(home, overlay(sim, **service))
-    settings = Settings(home=home, nats_url=nats_url, database_url=None, config=config)
+    settings = Settings(home=home, nats_url=nats_url, database_url=None, config=config, operator_sha256=operator_sha256)
     catalogue = load(config)
     async with contextlib.AsyncExitStack() as open_:
         bus = await Bus(nats_url, "stack").connect()

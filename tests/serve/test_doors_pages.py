@@ -51,4 +51,13 @@ def test_every_page_of_a_door_has_its_place_in_the_index() -> None:
     for page in re.findall(r"\]\(([\w./]+\.md)", index):
         assert (DOCS / page).resolve().exists(), page
     named = set(re.findall(r"\]\((\w+\.md)\)", index))
-    assert {"openai.md", "embeddings.md", "anthropic.md", "mcp.md", "a2a.md", "nats.md", "security.md"} <= named
+    assert {
+        "sdk.md",
+        "openai.md",
+        "embeddings.md",
+        "anthropic.md",
+        "mcp.md",
+        "a2a.md",
+        "nats.md",
+        "security.md",
+    } <= named
