@@ -15,7 +15,7 @@ from serve.caller import Caller
 from serve.middleware import method_of
 from serve.trail import Trail
 
-TARGETS = ("task_id", "workflow_id", "key_id")
+TARGETS = ("task_id", "workflow_id", "key_id", "webhook_id")
 """What a door's path calls that which it is about."""
 MOST_OF_AN_ADDRESS = 64
 _UNANSWERED = 500
