@@ -23,6 +23,10 @@ def hosts(url: str) -> list[str]:
     return [split.hostname or "" for split in _split(url)]
 
 
+def ports(url: str) -> list[int | None]:
+    return [split.port for split in _split(url)]
+
+
 def login(url: str) -> dict[str, str]:
     """How to log in at every server, as options of nats-py; empty where each has credentials of its own, or none.
 

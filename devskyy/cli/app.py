@@ -18,6 +18,7 @@ from devskyy.cli import (
     erase,
     keys,
     mcp,
+    nats_config,
     nats_users,
     platform,
     qualities,
@@ -58,6 +59,7 @@ app.command("audit")(audit.audit)
 app.command("mcp")(mcp.mcp)
 app.command("nats-url")(platform.nats_url)
 app.add_typer(nats_users.app, name="nats-users")
+app.command("nats-config")(nats_config.nats_config)
 app.command("classify")(classify.classify)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)

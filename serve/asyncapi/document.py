@@ -26,8 +26,8 @@ from serve.asyncapi.channels import CHANNELS, CHOICES, PARAMETERS, Channel, Noth
 
 ASYNCAPI = "3.0.0"
 DESCRIPTION = """Tasks and workflows over NATS, for a client in any language. Channels tagged `outside` are open to the
-credentials that `devskyy nats-url` and `devskyy nats-users create` print, each for its own tenant, and to those that may
-only read where the platform sends; the others are the platform's own.
+credentials that `devskyy nats-url` and `devskyy nats-users create` print, each for its own tenant, and to those that
+may only read where the platform sends; the others are the platform's own.
 
 Payloads are msgpack of plain types; what is null is left out. What is too large to travel comes with an empty body and
 the header `Devskyy-Ref`."""
@@ -69,9 +69,7 @@ def document() -> dict[str, Any]:
             "messages": {name: _message(model, name, refs[model]) for model, name in names.items()},
             "messageTraits": {name: _trait(summary, headers) for name, (summary, headers) in HEADERS.items()},
             "schemas": schemas,
-            "securitySchemes": {
-                "outside": {"type": "userPassword", "description": "They stand in the URL"}
-            },
+            "securitySchemes": {"outside": {"type": "userPassword", "description": "They stand in the URL"}},
         },
     }
     for channel in CHANNELS:
