@@ -15,7 +15,7 @@ from nats.js import JetStreamContext, api
 from nats.js.errors import APIError, InvalidBucketNameError, NotFoundError
 from nats.js.object_store import ObjectStore
 
-from bus.streams import KEEP_S, PAYLOADS, STATES, STORES, store_config
+from bus.streams import KEEP_S, PAYLOADS, STATES, store_config
 from bus.subjects import token
 from schemas.errors import BusUnavailable, DecodeError
 from schemas.message import now
@@ -24,7 +24,6 @@ TRAVEL_LIMIT = 256 * 1024
 H_REF = "Devskyy-Ref"
 PATIENCE_S = 30.0
 """For one payload to come out of the store."""
-_KEEP_S = {PAYLOADS: KEEP_S, **STORES}
 
 
 class Bodies(abc.ABC):
@@ -83,8 +82,8 @@ class Blobs(Bodies):
         """
         digest = "".join((f"{owner}." if owner else "", hashlib.sha256(data).hexdigest()))
         try:
-            store = await self._store(bucket)
-            if not await _is_there(store, digest, _KEEP_S[bucket] / 2):
+            store, keep_s = await self._store(bucket)
+            if not await _is_there(store, digest, keep_s / 2):
                 await store.put(digest, data)
         except (nats.errors.Error, APIError, TimeoutError) as error:
             raise BusUnavailable(f"a payload of {len(data):,} bytes was not stored: {error!r}") from error
@@ -97,20 +96,34 @@ class Blobs(Bodies):
             BusUnavailable: they were not stored.
         """
         try:
-            await (await self._store(bucket)).put(name, data)
+            store, _ = await self._store(bucket)
+            await store.put(name, data)
         except (nats.errors.Error, APIError, TimeoutError) as error:
             raise BusUnavailable(f"{name} of {len(data):,} bytes was not stored: {error!r}") from error
         return f"{bucket}/{name}"
 
-    async def _store(self, bucket: str) -> ObjectStore:
+    async def keep_s(self, bucket: str = PAYLOADS) -> float:
+        """How long a store keeps what is in it.
+
+        Raises:
+            BusUnavailable: the store did not answer.
+        """
         try:
-            return await self._js.object_store(bucket)
+            return (await self._store(bucket))[1]
+        except (nats.errors.Error, APIError, TimeoutError) as error:
+            raise BusUnavailable(f"the store {bucket} was not found: {error!r}") from error
+
+    async def _store(self, bucket: str) -> tuple[ObjectStore, float]:
+        """A store, which is made where it is missing, and how long it keeps what is in it."""
+        stream = f"OBJ_{bucket}"
+        try:
+            info = await self._js.stream_info(stream)
         except NotFoundError:
             if bucket == PAYLOADS:
                 raise
-        payloads = await self._js.stream_info(f"OBJ_{PAYLOADS}")
-        await self._js.add_stream(store_config(bucket, payloads.config))
-        return await self._js.object_store(bucket)
+            payloads = await self._js.stream_info(f"OBJ_{PAYLOADS}")
+            info = await self._js.add_stream(store_config(bucket, payloads.config))
+        return ObjectStore(bucket, stream, self._js), info.config.max_age or KEEP_S
 
     async def get(self, name: str) -> bytes:
         """The bytes behind a name.
@@ -201,8 +214,8 @@ class Blobs(Bodies):
             BusUnavailable: it was not stored.
         """
         try:
-            store = await self._store(bucket)
-            if not await _is_there(store, name, _KEEP_S[bucket] / 2):
+            store, keep_s = await self._store(bucket)
+            if not await _is_there(store, name, keep_s / 2):
                 digest = base64.urlsafe_b64encode(bytes.fromhex(name)).decode()
                 info = api.ObjectInfo(
                     name=name,
@@ -228,7 +241,8 @@ class Blobs(Bodies):
             BusUnavailable: the store did not answer.
         """
         try:
-            return await _is_there(await self._store(PAYLOADS), name, _KEEP_S[PAYLOADS])
+            store, keep_s = await self._store(PAYLOADS)
+            return await _is_there(store, name, keep_s)
         except (nats.errors.Error, APIError, TimeoutError) as error:
             raise BusUnavailable(f"payload {name} was not looked for: {error!r}") from error
 

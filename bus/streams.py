@@ -52,11 +52,9 @@ ERASABLE = (TASKS, CALLS, COMMANDS, SUBMIT, CACHE, PURSE, WORKFLOWS, SNAPSHOTS, 
 """Streams in which the subject says whose a message is."""
 
 KEEP_S = 30 * 86_400.0
-"""Everything is kept for thirty days; finished tasks stay in SQL."""
-LASTING_S = YEAR_S + KEEP_S
-"""What workflows need is kept for the longest that one may take, and thirty days beyond."""
-STORES = {REQUESTS: 3600.0, VECTORS: 86_400.0, LASTING: LASTING_S, STATES: KEEP_S}
-"""Object stores made when first needed, and how long each keeps what is in it, in seconds."""
+"""How long everything is kept, unless told otherwise; finished tasks stay in SQL."""
+STORES = (REQUESTS, VECTORS, LASTING, STATES)
+"""Object stores made when first needed."""
 PAYLOADS_PERCENT = 22
 """Of all bytes. Each of the stores made later may take half as many, beyond what is shared out."""
 WAKE_REPEAT_S = 600.0
@@ -158,21 +156,29 @@ def _store(bucket: str, keep_s: float, max_bytes: int) -> api.StreamConfig:
     )
 
 
+def lasting_s(keep_s: float) -> float:
+    """How long what workflows need is kept: for the longest that one may take, and as long as all else beyond."""
+    return YEAR_S + keep_s
+
+
 def store_config(bucket: str, payloads: api.StreamConfig) -> api.StreamConfig:
     """One of `STORES`, as the payloads' store is."""
-    config = _store(bucket, STORES[bucket], max(0, payloads.max_bytes or 0) // 2)
+    keep_s = float(payloads.max_age or KEEP_S)
+    ages = {REQUESTS: 3600.0, VECTORS: 86_400.0, LASTING: lasting_s(keep_s), STATES: keep_s}
+    config = _store(bucket, ages[bucket], max(0, payloads.max_bytes or 0) // 2)
     config.num_replicas = payloads.num_replicas
     return config
 
 
-def stream_configs(budget: int = BUDGET_BYTES, replicas: int = 1) -> list[api.StreamConfig]:
+def stream_configs(budget: int = BUDGET_BYTES, replicas: int = 1, keep_s: float = KEEP_S) -> list[api.StreamConfig]:
     """Every stream, the payloads' store among them.
 
     Args:
         budget: bytes on the disk of one server; each stream's limit is a share of it.
         replicas: servers that keep a copy of each; more than one needs a cluster.
+        keep_s: how long tasks are kept, and what belongs to them.
     """
-    configs = _stream_configs(budget)
+    configs = _stream_configs(budget, keep_s)
     for config in configs:
         config.num_replicas = replicas
         if replicas > 1:
@@ -180,16 +186,17 @@ def stream_configs(budget: int = BUDGET_BYTES, replicas: int = 1) -> list[api.St
     return configs
 
 
-def _stream_configs(budget: int) -> list[api.StreamConfig]:
+def _stream_configs(budget: int, keep_s: float) -> list[api.StreamConfig]:
+    lasting = lasting_s(keep_s)
     return [
-        _log(TASKS, "log", "tasks", KEEP_S, budget * 30 // 100),
-        _log(WORKFLOWS, "flow", "workflows", LASTING_S, budget * 15 // 100),
+        _log(TASKS, "log", "tasks", keep_s, budget * 30 // 100),
+        _log(WORKFLOWS, "flow", "workflows", lasting, budget * 15 // 100),
         api.StreamConfig(
             name=SNAPSHOTS,
             subjects=[WorkflowSnapshot.pattern()],
             allow_direct=True,
             max_msgs_per_subject=1,
-            max_age=LASTING_S,
+            max_age=lasting,
             max_bytes=budget * 3 // 100,
             # Each can be made again from the events.
             persist_mode=api.PersistMode.ASYNC,
@@ -203,7 +210,7 @@ def _stream_configs(budget: int) -> list[api.StreamConfig]:
             subjects=[WorkflowTimer.pattern(), WorkflowDue.pattern()],
             retention=api.RetentionPolicy.WORK_QUEUE,
             allow_msg_schedules=True,
-            max_age=LASTING_S,
+            max_age=lasting,
             max_bytes=budget // 100,
         ),
         api.StreamConfig(
@@ -221,7 +228,7 @@ def _stream_configs(budget: int) -> list[api.StreamConfig]:
             subjects=[CallJournal.pattern()],
             allow_direct=True,
             max_msgs_per_subject=1,
-            max_age=KEEP_S,
+            max_age=keep_s,
             max_bytes=budget * 12 // 100,
             discard=api.DiscardPolicy.NEW,
         ),
@@ -239,11 +246,11 @@ def _stream_configs(budget: int) -> list[api.StreamConfig]:
             subjects=[TaskCommand.pattern()],
             allow_direct=True,
             max_msgs_per_subject=16,
-            max_age=KEEP_S,
+            max_age=keep_s,
             max_bytes=budget // 50,
         ),
-        api.StreamConfig(name=ALERTS, subjects=[AlertSubject.pattern()], max_age=KEEP_S, max_bytes=budget // 100),
-        api.StreamConfig(name=DEAD, subjects=[DeadLetterSubject.pattern()], max_age=KEEP_S, max_bytes=budget // 50),
+        api.StreamConfig(name=ALERTS, subjects=[AlertSubject.pattern()], max_age=keep_s, max_bytes=budget // 100),
+        api.StreamConfig(name=DEAD, subjects=[DeadLetterSubject.pattern()], max_age=keep_s, max_bytes=budget // 50),
         api.StreamConfig(
             name=CACHE,
             subjects=[CachedAnswer.pattern()],
@@ -251,7 +258,7 @@ def _stream_configs(budget: int) -> list[api.StreamConfig]:
             # Each answer lives as long as whoever stored it said.
             allow_msg_ttl=True,
             max_msgs_per_subject=1,
-            max_age=KEEP_S,
+            max_age=keep_s,
             # A full cache forgets its oldest answers; nothing else depends on it, so its disk need not keep up.
             max_bytes=budget // 50,
             persist_mode=api.PersistMode.ASYNC,
@@ -276,7 +283,7 @@ def _stream_configs(budget: int) -> list[api.StreamConfig]:
             max_bytes=budget // 100,
             discard=api.DiscardPolicy.NEW,
         ),
-        _store(PAYLOADS, KEEP_S, budget * PAYLOADS_PERCENT // 100),
+        _store(PAYLOADS, keep_s, budget * PAYLOADS_PERCENT // 100),
     ]
 
 
@@ -286,11 +293,13 @@ async def ensure(
     budget: int = BUDGET_BYTES,
     replicas: int = 1,
     *,
+    keep_s: float = KEEP_S,
     all_stores: bool = False,
 ) -> None:
     """Create what is missing and bring what is there up to date, waiting for JetStream to be up.
 
     Args:
+        keep_s: see `stream_configs`. Where it is less than before, what is older goes at once.
         all_stores: also those that are else made when first needed, where those who need them may not make any.
 
     Raises:
@@ -302,7 +311,9 @@ async def ensure(
     told = ""
     while True:
         try:
-            await _ensure_once(client.jetstream(timeout=5), budget, replicas, all_stores)
+            await _ensure_once(
+                client.jetstream(timeout=5), stream_configs(budget, replicas, keep_s), replicas, all_stores
+            )
             return
         except (nats.errors.Error, APIError, TimeoutError) as error:
             code = error.err_code if isinstance(error, APIError) else None
@@ -320,8 +331,7 @@ async def ensure(
             await asyncio.sleep(0.2)
 
 
-async def _ensure_once(js: JetStreamContext, budget: int, replicas: int, all_stores: bool) -> None:
-    configs = stream_configs(budget, replicas)
+async def _ensure_once(js: JetStreamContext, configs: list[api.StreamConfig], replicas: int, all_stores: bool) -> None:
     for bucket in STORES:
         # With several copies it takes all servers to make a store, so none is left for when one of them is down.
         if all_stores or replicas > 1 or await _there(js, f"OBJ_{bucket}"):

@@ -19,7 +19,7 @@ from bus.client import Bus
 from bus.codec import CONTENT_TYPE, decode, encode
 from bus.consumer import Puller
 from bus.eventlog import EVENT_LIMIT, EventLog, Kind, Logged, Room, WrongLastSequence, write
-from bus.streams import KEEP_S, LASTING, PAYLOADS, SNAPSHOTS, STATES, TIMEKEEPERS, TIMERS, WAKES, WORKFLOWS
+from bus.streams import LASTING, PAYLOADS, SNAPSHOTS, STATES, TIMEKEEPERS, TIMERS, WAKES, WORKFLOWS
 from bus.subjects import WorkflowDue, WorkflowEvents, WorkflowLogEntry, WorkflowSnapshot, WorkflowTimer, WorkflowWake
 from schemas.errors import BusUnavailable, DecodeError, DevSkyyError, KeyReused, NotFound
 from schemas.message import Message, now
@@ -155,13 +155,15 @@ class WorkflowLog:
 
         Args:
             owner: whose it is alone, so that it can be erased with it: see `owner_of`.
-            until: when the workflow is over; what is stored outlives that by at least fifteen days.
+            until: when the workflow is over; what is stored outlives that by at least half of the time
+                that payloads are kept.
 
         Raises:
             BusUnavailable: it was not stored.
         """
         left_s = (until - now()).total_seconds()
-        return await self._bus.blobs.put(data, PAYLOADS if left_s < KEEP_S / 2 else LASTING, owner)
+        short = left_s < await self._bus.blobs.keep_s(PAYLOADS) / 2
+        return await self._bus.blobs.put(data, PAYLOADS if short else LASTING, owner)
 
     # -- wakes -------------------------------------------------------------------------------------------------
 

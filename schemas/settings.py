@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from schemas.errors import ConfigError
 
 DEFAULT_TENANT = "default"
+DAY_S = 86_400.0
 SECRETS = frozenset({"JWT_SECRET_KEY", "jwt_secret"})
 """Fields that no error repeats."""
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
@@ -84,6 +85,11 @@ class Settings(BaseSettings):
     """What tokens must say of who made them, and for whom; unset: neither is looked at."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Sites whose pages may call from a browser, with commas between."""
+    keep_days: int = Field(default=30, ge=15, le=365)
+    """How long streams keep tasks, and workflows that have ended. No task takes longer than seven days, and what it
+    refers to may have been stored half of this time before it."""
+    keep_rows_days: int | None = Field(default=None, ge=1, le=36_500)
+    """How long the database keeps tasks and workflows that have ended; unset: until somebody deletes them."""
     audit_days: int = Field(default=90, ge=1, le=36_500)
     """How long the audit log keeps what happened."""
     webhook_private: bool | None = None
@@ -94,6 +100,7 @@ class Settings(BaseSettings):
         *("nats_url", "ray_address", "database_url", "config"),
         *("nats_logins", "nats_ca", "nats_tls_name", "nats_port", "nats_tls_cert", "nats_tls_key"),
         *("jwt_secret", "jwks_url", "jwt_issuer", "jwt_audience", "webhook_private"),
+        "keep_rows_days",
         mode="before",
     )
     @classmethod
@@ -108,6 +115,13 @@ class Settings(BaseSettings):
         if replicas > 1 and info.data.get("nats_url") is None and info.data.get("nats_logins") is None:
             raise ValueError("more than 1 needs a NATS cluster of your own in DEVSKYY_NATS_URL")
         return replicas
+
+    @field_validator("keep_rows_days")
+    @classmethod
+    def _not_before_the_streams(cls, days: int | None, info: ValidationInfo) -> int | None:
+        if days is not None and days < info.data.get("keep_days", days):
+            raise ValueError("must not be less than DEVSKYY_KEEP_DAYS: what streams keep would be entered once more")
+        return days
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -168,6 +182,11 @@ class Settings(BaseSettings):
     def embeds_nats(self) -> bool:
         """Whether the platform starts a nats-server of its own."""
         return self.nats_url is None and self.nats_logins is None
+
+    @property
+    def keep_s(self) -> float:
+        """`keep_days` in seconds."""
+        return self.keep_days * DAY_S
 
     @property
     def takes_tokens(self) -> bool:

@@ -22,11 +22,15 @@ MAX_DEFINITION_BYTES = 1_000_000
 MAX_NESTING = 8
 """Workflows within workflows."""
 RETRY_WITHIN_S = 29 * 86400.0
-"""One that has ended may be made to go on for so long,"""
-KEEP_ENDED_S = 30 * 86400.0
-"""and after this its events are removed; how it ended stays in SQL."""
+"""One that has ended may be made to go on for so long, where its events are kept thirty days: see `retry_within_s`."""
 WEEK_S = 7 * 86400.0
 YEAR_S = 365 * 86400.0
+
+
+def retry_within_s(keep_s: float) -> float:
+    """For how long one that has ended may be made to go on, where its events are removed after `keep_s`."""
+    return keep_s - 86400.0
+
 
 WorkflowStatus = Literal["pending", "running", "waiting", "compensating", "completed", "failed", "cancelled"]
 """`waiting`: nothing is being worked on; it goes on at a signal, at a moment, or when it is resumed."""

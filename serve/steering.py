@@ -17,7 +17,8 @@ from actors.workflow.state import State
 from actors.workflow.view import view_of
 from schemas.errors import Conflict, InvalidRequest, KeyReused, TooLarge, Unavailable
 from schemas.message import check_plain
-from schemas.workflow import Workflow
+from schemas.settings import Settings
+from schemas.workflow import Workflow, retry_within_s
 from schemas.workflow_doors import CancelRequest, RetryRequest
 from schemas.workflow_event import WorkflowCommand
 from serve import bodies
@@ -145,11 +146,16 @@ async def _steer(
         headers["Preference-Applied"] = f"wait={waited:g}"
 
         def settled() -> bool:
-            return command.command in state.commands or refused(state, command) is not None
+            return command.command in state.commands or _refused(request, state, command) is not None
 
         await watch(log_of(request), state, settled, waited)
     done = bool(waited) and command.command in state.commands
     return JSONResponse(view_of(state).model_dump(mode="json"), 200 if done else 202, headers)
+
+
+def _refused(request: Request, state: State, command: WorkflowCommand) -> str | None:
+    settings: Settings = request.app.state.settings
+    return refused(state, command, retry_within_s=retry_within_s(settings.keep_s))
 
 
 async def steer(
@@ -174,7 +180,7 @@ async def steer(
     command = _command(state, said, key)
     if command.command not in state.commands:
         check_command(state, command)
-        if (reason := refused(state, command)) is not None:
+        if (reason := _refused(request, state, command)) is not None:
             raise Conflict(reason)
         if command.kind == "start":
             await _start(request, state, command, keyed=key is not None)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, time
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, delete, func, select, update
+from sqlalchemy import Column, ColumnElement, Select, Table, and_, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from schemas.event import TERMINAL
@@ -36,35 +36,28 @@ class Erasure:
     async def task(self, tenant: str, task_id: str, with_costs: bool) -> Counter[str]:
         """Erase a task that has ended. Unless `with_costs`, its day, what its calls cost and what it would have cost
         stay, under a name that tells nothing."""
-        removed: Counter[str] = Counter()
         async with self._database.begin() as connection:
-            removed["deliveries"] += await _rows(connection, _told_of(tenant, task_id))
-            of_qualities = and_(QUALITIES.c.tenant == tenant, QUALITIES.c.task_id == task_id)
-            removed["qualities"] += await _rows(connection, delete(QUALITIES).where(of_qualities))
-            of_calls = and_(CALLS.c.tenant == tenant, CALLS.c.task_id == task_id)
-            of_task = and_(TASKS.c.tenant == tenant, TASKS.c.task_id == task_id)
-            if with_costs:
-                removed["calls"] += await _rows(connection, delete(CALLS).where(of_calls))
-                removed["tasks"] += await _rows(connection, delete(TASKS).where(of_task))
-                return +removed
-            day = (await connection.execute(select(TASKS.c.finished_day).where(of_task))).scalar()
-            midnight = datetime.combine(day or now().date(), time(), UTC)
-            nobody = {"task_id": f"{ERASED}.{secrets.token_hex(16)}"}
-            calls = {"step": "", "key": None, "reason": None, "cost_unknown_reason": None, "latency_ms": None}
-            removed["calls"] += await _rows(
-                connection, update(CALLS).where(of_calls).values(**nobody, **calls, at=midnight)
-            )
-            task = {"prompt_head": "", "task": None, "tier": None, "shape": None, "started_at": None}
-            at = {"created_at": midnight, "finished_at": midnight}
-            removed["tasks"] += await _rows(connection, update(TASKS).where(of_task).values(**nobody, **task, **at))
-        return +removed
+            return +await _erase_task(connection, tenant, task_id, with_costs)
 
     async def workflow(self, tenant: str, workflow_id: str) -> Counter[str]:
         """Erase a workflow that has ended. What it cost is what its tasks did."""
-        its = and_(WORKFLOWS.c.tenant == tenant, WORKFLOWS.c.workflow_id == workflow_id)
         async with self._database.begin() as connection:
-            told = await _rows(connection, _told_of(tenant, workflow_id))
-            return +Counter({"deliveries": told, "workflows": await _rows(connection, delete(WORKFLOWS).where(its))})
+            return +await _erase_workflow(connection, tenant, workflow_id)
+
+    async def outlived(self, before: datetime, most: int) -> Counter[str]:
+        """Erase tasks and workflows that ended before a moment, `most` of each, the oldest first. What they cost stays.
+
+        It is for those of which the streams keep nothing: else their events would be entered once more.
+        """
+        removed: Counter[str] = Counter()
+        async with self._database.begin() as connection:
+            old = _ended_before(TASKS, TASKS.c.task_id, TASKS.c.task.is_not(None), before).limit(most)
+            for tenant, task_id in (await connection.execute(old)).all():
+                removed += await _erase_task(connection, tenant, task_id)
+            old = _ended_before(WORKFLOWS, WORKFLOWS.c.workflow_id, ~WORKFLOWS.c.has_events, before).limit(most)
+            for tenant, workflow_id in (await connection.execute(old)).all():
+                removed += await _erase_workflow(connection, tenant, workflow_id)
+        return removed
 
     async def family(self, tenant: str, workflow_id: str) -> list[str]:
         """The workflow and all that are tasks of it, at any depth; itself first."""
@@ -111,6 +104,42 @@ class Erasure:
 def _told_of(tenant: str, target: str) -> Any:
     """What webhooks were and are to be told of a task or workflow; its end is not told any more."""
     return delete(DELIVERIES).where(DELIVERIES.c.tenant == tenant, DELIVERIES.c.target == target)
+
+
+async def _erase_task(connection: AsyncConnection, tenant: str, task_id: str, with_costs: bool = False) -> Counter[str]:
+    removed: Counter[str] = Counter()
+    removed["deliveries"] += await _rows(connection, _told_of(tenant, task_id))
+    of_qualities = and_(QUALITIES.c.tenant == tenant, QUALITIES.c.task_id == task_id)
+    removed["qualities"] += await _rows(connection, delete(QUALITIES).where(of_qualities))
+    of_calls = and_(CALLS.c.tenant == tenant, CALLS.c.task_id == task_id)
+    of_task = and_(TASKS.c.tenant == tenant, TASKS.c.task_id == task_id)
+    if with_costs:
+        removed["calls"] += await _rows(connection, delete(CALLS).where(of_calls))
+        removed["tasks"] += await _rows(connection, delete(TASKS).where(of_task))
+        return removed
+    day = (await connection.execute(select(TASKS.c.finished_day).where(of_task))).scalar()
+    midnight = datetime.combine(day or now().date(), time(), UTC)
+    nobody = {"task_id": f"{ERASED}.{secrets.token_hex(16)}"}
+    calls = {"step": "", "key": None, "reason": None, "cost_unknown_reason": None, "latency_ms": None}
+    removed["calls"] += await _rows(connection, update(CALLS).where(of_calls).values(**nobody, **calls, at=midnight))
+    task = {"prompt_head": "", "task": None, "tier": None, "shape": None, "started_at": None}
+    at = {"created_at": midnight, "finished_at": midnight}
+    removed["tasks"] += await _rows(connection, update(TASKS).where(of_task).values(**nobody, **task, **at))
+    return removed
+
+
+async def _erase_workflow(connection: AsyncConnection, tenant: str, workflow_id: str) -> Counter[str]:
+    its = and_(WORKFLOWS.c.tenant == tenant, WORKFLOWS.c.workflow_id == workflow_id)
+    told = await _rows(connection, _told_of(tenant, workflow_id))
+    return Counter({"deliveries": told, "workflows": await _rows(connection, delete(WORKFLOWS).where(its))})
+
+
+def _ended_before(
+    table: Table, its_id: Column[str], kept: ColumnElement[bool], before: datetime
+) -> Select[tuple[str, str]]:
+    """The oldest first."""
+    ended = and_(kept, table.c.finished_at < before)
+    return select(table.c.tenant, its_id).where(ended).order_by(table.c.finished_at)
 
 
 async def _rows(connection: AsyncConnection, statement: Any) -> int:

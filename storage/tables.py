@@ -66,6 +66,13 @@ TASKS = Table(
     Index("tasks_by_status_and_age", "tenant", "status", "created_at", "task_id"),
     Index("tasks_by_day", "tenant", "finished_day"),
 )
+# Of those alone that are kept whole, for the sweep of old ones.
+Index(
+    "tasks_kept_by_end",
+    TASKS.c.finished_at,
+    sqlite_where=TASKS.c.task.is_not(None),
+    postgresql_where=TASKS.c.task.is_not(None),
+)
 """One row per task. `seq` is the last event that the row knows; `task` is the whole task, once it has ended.
 
 `finished_day` is in UTC. `cost_usd` is what the receipt says: of a task that was `replayed`, what it cost when it was

@@ -23,7 +23,7 @@ from bus.tasklog import TaskLog
 from bus.workflowlog import WorkflowLog
 from schemas.event import TERMINAL, TaskEvent
 from schemas.workflow import Workflow
-from storage import CallLedger, Database, TaskRepository, WorkflowRepository
+from storage import CallLedger, Database, Erasure, TaskRepository, WorkflowRepository
 
 NICENESS = 5
 """Where cores are short, tasks go before the list of tasks."""
@@ -54,7 +54,7 @@ class ProjectorActor(Actor):
         ]
         for puller in self._pullers:
             self.spawn(puller.run())
-        self.spawn(Sweep(repository, self._flows.forget).run())
+        self.spawn(Sweep(repository, Erasure(self._database), self._flows.forget, self.settings).run())
         self._told = WebhookPart(self.bus, self._database, self.settings.webhook_private)
         for work in self._told.work:
             self.spawn(work)

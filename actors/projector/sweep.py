@@ -1,6 +1,8 @@
-"""Removes the events of workflows that ended long ago; SQL keeps how they ended."""
+"""Removes the events of workflows that ended long ago, of which SQL keeps how they ended; and, where it is to keep that
+for so long only, rows of tasks and workflows."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -8,7 +10,8 @@ import structlog
 
 from schemas.errors import Unavailable
 from schemas.message import now
-from schemas.workflow import KEEP_ENDED_S
+from schemas.settings import DAY_S, Settings
+from storage.erasure import Erasure
 from storage.workflows import WorkflowRepository
 
 EVERY_S = 3600.0
@@ -21,29 +24,44 @@ log = structlog.get_logger()
 
 
 class Sweep:
-    """Repeated, it does no harm: nothing can go on with a workflow that is so old."""
+    """Repeated, it does no harm: nothing can go on with a workflow that is so old, and nothing is left in streams of a
+    task whose row goes."""
 
-    def __init__(self, workflows: WorkflowRepository, forget: Forget) -> None:
-        self._workflows, self._forget = workflows, forget
+    def __init__(self, workflows: WorkflowRepository, erasure: Erasure, forget: Forget, settings: Settings) -> None:
+        self._workflows, self._erasure, self._forget = workflows, erasure, forget
+        self._keep, self._keep_rows = timedelta(seconds=settings.keep_s), settings.keep_rows_days
 
     async def run(self) -> None:
         """Every hour, for good."""
         while True:
             try:
-                while await self.once() == BATCH:
+                while await self.events() == BATCH:
+                    pass
+                while any(count >= BATCH for count in (await self.rows()).values()):
                     pass
             except Unavailable as error:
-                log.info("old workflows are swept later", error=str(error))
+                log.info("what is old is swept later", error=str(error))
             await asyncio.sleep(EVERY_S)
 
-    async def once(self) -> int:
-        """Sweep one batch, and return how many these were.
+    async def events(self) -> int:
+        """Remove the events of one batch of workflows, and return how many these were.
 
         Raises:
             Unavailable: the database or the streams cannot be used; some may be swept.
         """
-        places = await self._workflows.outlived(now() - timedelta(seconds=KEEP_ENDED_S), BATCH)
+        places = await self._workflows.outlived(now() - self._keep, BATCH)
         for place in places:
             await self._forget(*place)
         await self._workflows.lose_events(places)
         return len(places)
+
+    async def rows(self) -> Counter[str]:
+        """Erase one batch of rows, as a deletion does, and return how many went, by table.
+
+        Raises:
+            Unavailable: the database cannot be used; nothing was erased.
+        """
+        if self._keep_rows is None:
+            return Counter()
+        # A day later than the streams forget them, so that no event of theirs comes after.
+        return await self._erasure.outlived(now() - timedelta(seconds=(self._keep_rows + 1) * DAY_S), BATCH)

@@ -7,6 +7,7 @@ from actors.catalogue import load
 from actors.workflow.engine import Engine
 from actors.workflow.functions import load_functions
 from bus.desk import Endpoint
+from schemas.workflow import retry_within_s
 
 
 class EngineActor(Actor):
@@ -18,7 +19,13 @@ class EngineActor(Actor):
         functions = load_functions(load(self.settings.config).functions, str(self.settings.config))
         # Another name each time: what the last process of this actor owned, nobody has in hand.
         name = f"{self.name}-{secrets.token_hex(4)}"
-        self._engine = Engine(self.bus, name, functions, concurrency=self.settings.concurrent_workflows)
+        self._engine = Engine(
+            self.bus,
+            name,
+            functions,
+            concurrency=self.settings.concurrent_workflows,
+            retry_within_s=retry_within_s(self.settings.keep_s),
+        )
         self.spawn(self._engine.run())
         return self._engine.endpoints
 

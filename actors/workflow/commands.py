@@ -26,7 +26,14 @@ class ChangeUnit(Protocol):
     def __call__(self, task: str, item: int | None, to: UnitStatus, **said: Any) -> None: ...
 
 
-def answer(state: State, command: WorkflowCommand, at: datetime, draft: Draft, owner: str) -> WorkflowEvent | None:
+def answer(
+    state: State,
+    command: WorkflowCommand,
+    at: datetime,
+    draft: Draft,
+    owner: str,
+    retry_within_s: float = RETRY_WITHIN_S,
+) -> WorkflowEvent | None:
     """The event that a command brings about; None where it has no effect: it came before, or is too late."""
     if command.command in state.commands:
         return None
@@ -51,14 +58,14 @@ def answer(state: State, command: WorkflowCommand, at: datetime, draft: Draft, o
             event = draft(Cancelling, **said, **sent)
         case "undo" if state.ended == "completed":
             event = draft(Cancelling, owner=owner, reason=command.reason, **sent)
-        case "retry" if state.ended in ("failed", "cancelled") and started and not too_old(state, at):
+        case "retry" if state.ended in ("failed", "cancelled") and started and not too_old(state, at, retry_within_s):
             event = draft(Retried, owner=owner, deadline_at=until, **sent)
     return event
 
 
-def too_old(state: State, at: datetime) -> bool:
+def too_old(state: State, at: datetime, retry_within_s: float) -> bool:
     """Whether one that has ended is about to lose its events."""
-    return state.finished_at is not None and at - state.finished_at > timedelta(seconds=RETRY_WITHIN_S)
+    return state.finished_at is not None and at - state.finished_at > timedelta(seconds=retry_within_s)
 
 
 def usable(state: State, name: str, payload: Any) -> bool:

@@ -26,6 +26,7 @@ from bus.tasklog import TaskLog
 from bus.workflowlog import WorkflowLog, owner_of
 from schemas.errors import BusUnavailable, DecodeError, DevSkyyError, Fenced, NotFound, ResponderLost
 from schemas.message import Message, now
+from schemas.workflow import RETRY_WITHIN_S
 from schemas.workflow_event import WorkflowCommand, WorkflowEvent
 
 TELL_S = 10.0
@@ -107,9 +108,15 @@ class Engine:
     """
 
     def __init__(
-        self, bus: Bus, name: str, functions: Mapping[str, Function] | None = None, *, concurrency: int = 1000
+        self,
+        bus: Bus,
+        name: str,
+        functions: Mapping[str, Function] | None = None,
+        *,
+        concurrency: int = 1000,
+        retry_within_s: float = RETRY_WITHIN_S,
     ) -> None:
-        self.name = name
+        self.name, self._retry_within_s = name, retry_within_s
         self._bus = bus
         self._workflows = WorkflowLog(bus, patience_s=20.0)
         self._book = Book(bus, self._workflows)
@@ -221,7 +228,9 @@ class Engine:
                     if delivered > 1:
                         raise Held(state.created.workflow_id, str(state.owner))
                     return True
-                runner = self._runners[place] = Runner(state, self._book, self._hands, self.name)
+                runner = self._runners[place] = Runner(
+                    state, self._book, self._hands, self.name, retry_within_s=self._retry_within_s
+                )
                 runner.leased = delivered > 0
                 done = runner.submit(command)
             try:

@@ -27,7 +27,9 @@ def how_it_stands(state: State) -> str:
     return "it is paused" if state.paused else _STANDS[state.status]
 
 
-def refused(state: State, command: WorkflowCommand, at: datetime | None = None) -> str | None:
+def refused(
+    state: State, command: WorkflowCommand, at: datetime | None = None, retry_within_s: float = RETRY_WITHIN_S
+) -> str | None:
     """Why a command has no effect now, or at that moment; None: it has one, as `commands.answer` decides."""
     stands = how_it_stands(state)
     over, started = state.ended is not None or state.problem is not None, state.started_at is not None
@@ -46,8 +48,8 @@ def refused(state: State, command: WorkflowCommand, at: datetime | None = None) 
             return f"{stands}; only one that has failed or was cancelled can be retried"
         case "retry" if not started:
             return f"{stands} before it was started; create it again"
-        case "retry" if too_old(state, at or now()):
-            return f"{stands} more than {RETRY_WITHIN_S / 86400:.0f} days ago; create it again"
+        case "retry" if too_old(state, at or now(), retry_within_s):
+            return f"{stands} more than {retry_within_s / 86400:.0f} days ago; create it again"
         case "undo" if state.ended != "completed":
             return f"{stands}; only one that has completed can be undone"
     return None

@@ -17,6 +17,7 @@ from actors.workflow.work import Assignment, Outcome, problem, under_way
 from schemas.errors import BusUnavailable, DevSkyyError, StorageFull, TooLarge
 from schemas.message import now
 from schemas.problem import Problem
+from schemas.workflow import RETRY_WITHIN_S
 from schemas.workflow_event import Advanced, Claimed, Completed, WorkflowCommand, WorkflowEvent
 
 IDLE_S = 5.0
@@ -83,9 +84,11 @@ class Runner:
         owner: str,
         clock: Callable[[], datetime] = now,
         draw: Callable[[], float] = random.random,
+        retry_within_s: float = RETRY_WITHIN_S,
     ) -> None:
         self.state = state
         self._book, self._hands, self._owner, self._clock, self._draw = book, hands, owner, clock, draw
+        self._retry_within_s = retry_within_s
         self._commands: deque[tuple[WorkflowCommand, asyncio.Future[None]]] = deque()
         self._outcomes: deque[Outcome] = deque()
         self._at_work: dict[Assignment, asyncio.Task[None]] = {}
@@ -171,7 +174,8 @@ class Runner:
         outcomes = list(self._outcomes)
         self._outcomes.clear()
         command, done = self._commands.popleft() if self._commands else (None, None)
-        turn = Turn(state, self._clock(), self._draw, self._blobs, self._owner, secrets.token_hex(8))
+        at, event_id = self._clock(), secrets.token_hex(8)
+        turn = Turn(state, at, self._draw, self._blobs, self._owner, event_id, self._retry_within_s)
         try:
             event = turn.take(outcomes, command)
             if event is not None:

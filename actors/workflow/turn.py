@@ -11,7 +11,7 @@ from actors.workflow.state import SIGNAL, Place, State, Unit, in_order, label
 from actors.workflow.work import Assignment, Outcome, problem, ref_of
 from schemas.message import now
 from schemas.problem import Problem
-from schemas.workflow import ITEMS_WITHOUT_LIMIT, MAX_ITEMS, YEAR_S, UnitStatus, Work
+from schemas.workflow import ITEMS_WITHOUT_LIMIT, MAX_ITEMS, RETRY_WITHIN_S, YEAR_S, UnitStatus, Work
 from schemas.workflow_event import (
     Advanced,
     Cancelled,
@@ -32,11 +32,18 @@ class Turn:
     """Changes the state, and says by which event; what that tells to begin is begun once it is written."""
 
     def __init__(
-        self, state: State, at: datetime, draw: Callable[[], float], blobs: Blobs, owner: str, event_id: str
+        self,
+        state: State,
+        at: datetime,
+        draw: Callable[[], float],
+        blobs: Blobs,
+        owner: str,
+        event_id: str,
+        retry_within_s: float = RETRY_WITHIN_S,
     ) -> None:
         """`draw` gives a number from 0 to 1, as often as it is asked."""
         self._state, self._at, self._draw, self._blobs, self._owner = state, at, draw, blobs, owner
-        self._event_id = event_id
+        self._event_id, self._retry_within_s = event_id, retry_within_s
         self._changes: list[Change] = []
         self._draft: WorkflowEvent | None = None
         self.begun: list[Assignment] = []
@@ -47,7 +54,7 @@ class Turn:
         """The event to write; None: nothing has happened."""
         state = self._state
         if command is not None:
-            self._draft = answer(state, command, self._at, self._event, self._owner)
+            self._draft = answer(state, command, self._at, self._event, self._owner, self._retry_within_s)
             if self._draft is not None:
                 state.begin(self._draft)
                 if isinstance(self._draft, Retried):

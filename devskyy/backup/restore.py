@@ -67,7 +67,7 @@ async def _restore(settings: Settings, reader: Reader, say: Say) -> int:
     write_private(mark, f"{reader.path}\n")
     try:
         async with _database(settings) as database, _broker(settings) as (bus, budget):
-            await _streams(reader, bus, budget, settings.stream_replicas, say)
+            await _streams(reader, bus, budget, settings, say)
             woken = await _wake(bus, say)
             for name in FILES:
                 if reader.manifest.part(f"home/{name}") is not None:
@@ -174,8 +174,9 @@ async def _remove(bus: Bus, error: BaseException) -> None:
 # -- writing it ----------------------------------------------------------------------------------------------------
 
 
-async def _streams(reader: Reader, bus: Bus, budget: int, replicas: int, say: Say) -> None:
-    configs = {config.name: config for config in streams.stream_configs(budget, replicas)}
+async def _streams(reader: Reader, bus: Bus, budget: int, settings: Settings, say: Say) -> None:
+    replicas, keep_s = settings.stream_replicas, settings.keep_s
+    configs = {config.name: config for config in streams.stream_configs(budget, replicas, keep_s)}
     payloads = configs[f"OBJ_{streams.PAYLOADS}"]
     configs |= {f"OBJ_{bucket}": streams.store_config(bucket, payloads) for bucket in streams.STORES}
     for name in snapshots.ORDER:
@@ -189,7 +190,7 @@ async def _streams(reader: Reader, bus: Bus, budget: int, replicas: int, say: Sa
     for name in snapshots.REPLACED:
         if reader.manifest.part(f"since/{name}") is not None:
             await snapshots.write_again(bus, reader.file(f"since/{name}"))
-    await streams.ensure(bus.client, budget=budget, replicas=replicas)
+    await streams.ensure(bus.client, budget=budget, replicas=replicas, keep_s=keep_s)
     for consumer in snapshots.PLACED:
         await snapshots.go_on_after(bus, consumer, reader.manifest.positions.get(snapshots.name_of(consumer), 0))
 

@@ -87,6 +87,7 @@ async def _connected(settings: Settings, logins: Logins) -> Bus:
             patience_s=3600,
             budget=settings.stream_bytes,
             replicas=settings.stream_replicas,
+            keep_s=settings.keep_s,
             # Users of the embedded broker may not make the stores that they need; with one's own, everybody may.
             all_stores=bool(logins.urls),
         )

@@ -486,6 +486,24 @@ async def test_making_streams_and_consumers_again_changes_nothing(bus: Bus, task
     assert (await tasks.task("default", "t")).status == "accepted"
 
 
+async def test_a_shorter_time_holds_for_streams_that_are_there(bus: Bus, tasks: TaskLog) -> None:
+    # Given the streams of an earlier start, with a task, and a store that was made when it was needed
+    await accept(tasks, "t")
+    await bus.blobs.put(b"x", streams.LASTING)
+    # When things are to be kept for fifteen days, and then for a hundred
+    for days in (15, 100):
+        keep_s = days * 86_400.0
+        await streams.ensure(bus.client, keep_s=keep_s)
+        # Then they are, workflows and what belongs to them for a year more, and the task is there
+        ages = {info.config.name: info.config.max_age for info in await bus.js.streams_info()}
+        for name in (streams.TASKS, streams.CALLS, streams.COMMANDS, streams.DEAD, f"OBJ_{streams.PAYLOADS}"):
+            assert ages[name] == keep_s
+        for name in (streams.WORKFLOWS, streams.TIMERS, f"OBJ_{streams.LASTING}"):
+            assert ages[name] == keep_s + 365 * 86_400
+        assert await bus.blobs.keep_s() == keep_s
+        assert (await tasks.task("default", "t")).status == "accepted"
+
+
 async def test_a_smaller_budget_than_before_shrinks_every_stream_to_its_share(bus: Bus, tasks: TaskLog) -> None:
     # Given the streams of an earlier start, with a task
     await accept(tasks, "t")

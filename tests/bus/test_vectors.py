@@ -3,7 +3,7 @@
 import pytest
 
 from bus.client import Bus
-from bus.streams import PAYLOADS, STORES, VECTORS
+from bus.streams import PAYLOADS, VECTORS
 from bus.vectors import Vectors
 
 
@@ -28,7 +28,7 @@ async def test_vectors_that_are_gone_are_none(vectors: Vectors) -> None:
 async def test_they_crowd_out_no_other_payload(bus: Bus, vectors: Vectors) -> None:
     await vectors.put(b"something")
     theirs, others = [await bus.js.stream_info(f"OBJ_{name}") for name in (VECTORS, PAYLOADS)]
-    assert theirs.config.max_age == STORES[VECTORS]
+    assert theirs.config.max_age == 86_400
     assert theirs.config.max_bytes == (others.config.max_bytes or 0) // 2
     assert others.state.messages == 0
 

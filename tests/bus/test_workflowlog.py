@@ -196,7 +196,7 @@ async def test_an_event_too_large_to_travel_lies_where_it_outlasts_the_workflow(
     assert (await flows.read(TENANT, "w"))[-1].event == large
     info = await bus.js.stream_info(f"OBJ_{LASTING}")
     assert info.state.messages
-    assert (info.config.max_age or 0) >= streams.LASTING_S
+    assert (info.config.max_age or 0) >= streams.lasting_s(KEEP_S)
 
 
 # -- following -----------------------------------------------------------------------------------------------------

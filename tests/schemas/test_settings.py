@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from schemas.errors import ConfigError
 from schemas.settings import Settings
+from schemas.task import TaskRequest
 
 
 @pytest.fixture(autouse=True)
@@ -198,4 +199,27 @@ def test_sites_are_named_with_commas_between(monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_no_origin_is_refused(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
     monkeypatch.setenv("DEVSKYY_CORS_ORIGINS", f"https://a.example,{origin}")
     with pytest.raises(ConfigError, match="is no origin"):
+        Settings.from_environment()
+
+
+def test_rows_outlive_what_streams_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a time for streams
+    monkeypatch.setenv("DEVSKYY_KEEP_DAYS", "20")
+    # Then rows are kept for good, or as long at least
+    assert Settings.from_environment().keep_rows_days is None
+    monkeypatch.setenv("DEVSKYY_KEEP_ROWS_DAYS", "20")
+    assert Settings.from_environment().keep_s == 20 * 86_400
+    monkeypatch.setenv("DEVSKYY_KEEP_ROWS_DAYS", "19")
+    with pytest.raises(ConfigError, match=r"DEVSKYY_KEEP_ROWS_DAYS: .*must not be less than DEVSKYY_KEEP_DAYS"):
+        Settings.from_environment()
+
+
+def test_streams_keep_a_task_for_longer_than_it_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What it refers to may be stored half of the time before it begins.
+    monkeypatch.setenv("DEVSKYY_KEEP_DAYS", "15")
+    longest_s = TaskRequest.model_fields["timeout_s"].metadata
+    most = next(each.le for each in longest_s if hasattr(each, "le"))
+    assert most <= Settings.from_environment().keep_s / 2
+    monkeypatch.setenv("DEVSKYY_KEEP_DAYS", "14")
+    with pytest.raises(ConfigError, match="DEVSKYY_KEEP_DAYS"):
         Settings.from_environment()

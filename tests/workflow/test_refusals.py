@@ -11,6 +11,7 @@ from actors.workflow.commands import answer
 from actors.workflow.refusals import check_command, refused
 from actors.workflow.state import State
 from schemas.errors import InvalidRequest
+from schemas.workflow import retry_within_s
 from schemas.workflow_event import WorkflowCommand
 from tests.workflow.drive import Drive, created, failing
 from tests.workflow.test_any_history import Script, carry, definitions
@@ -124,3 +125,16 @@ def test_one_that_ended_long_ago_cannot_go_on() -> None:
     assert refused(drive.state, command("retry"), drive.clock + timedelta(days=28)) is None
     late = refused(drive.state, command("retry"), drive.clock + timedelta(days=30))
     assert late == "it has failed more than 29 days ago; create it again"
+
+
+def test_where_events_are_removed_sooner_one_that_ended_can_go_on_for_less_long() -> None:
+    # Given that events are kept for fifteen days
+    limit = {"retry_within_s": retry_within_s(15 * 86_400)}
+    drive = Drive(created({"tasks": {"a": {"function": "f"}}}), failing("a", retryable=False))
+    drive.run()
+    # Then it can go on until a day before that
+    for days, reason in ((13, None), (14.1, "it has failed more than 14 days ago; create it again")):
+        at = drive.clock + timedelta(days=days)
+        assert refused(drive.state, command("retry"), at, **limit) == reason
+        event = answer(drive.state, command("retry"), at, lambda kind, **_: kind, "me", **limit)
+        assert (event is None) == (reason is not None)
