@@ -134,9 +134,7 @@ async def _erase_workflow(connection: AsyncConnection, tenant: str, workflow_id:
     return Counter({"deliveries": told, "workflows": await _rows(connection, delete(WORKFLOWS).where(its))})
 
 
-def _ended_before(
-    table: Table, its_id: Column[str], kept: ColumnElement[bool], before: datetime
-) -> Select[tuple[str, str]]:
+def _ended_before(table: Table, its_id: Column[str], kept: ColumnElement[bool], before: datetime) -> Select[str, str]:
     """The oldest first."""
     ended = and_(kept, table.c.finished_at < before)
     return select(table.c.tenant, its_id).where(ended).order_by(table.c.finished_at)
