@@ -2,14 +2,14 @@
 
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from nats.aio.msg import Msg
 
 from actors.webhooks import payload
 from actors.webhooks.courier import Courier, Rules
 from actors.webhooks.enqueue import Ending, to_be_told
-from actors.webhooks.schedule import Outcome
+from actors.webhooks.sender import Sender
 from bus.client import Bus
 from bus.consumer import Puller
 from bus.streams import TASK_ENDINGS, WORKFLOW_ENDINGS, Consumer
@@ -23,9 +23,6 @@ from schemas.workflow_event import Cancelled, Completed, Failed
 from storage.database import Database
 from storage.deliveries import Attempt, DeliveryRepository
 from storage.webhooks import WebhookRepository
-
-if TYPE_CHECKING:
-    from actors.webhooks.sender import Sender
 
 GATHER_S = 0.1
 """How long endings are gathered for one transaction."""
@@ -42,12 +39,14 @@ class WebhookPart:
         self._bus = bus
         self._tasks, self._workflows = TaskLog(bus), WorkflowLog(bus)
         self._webhooks, self._deliveries = WebhookRepository(database), DeliveryRepository(database)
-        self._courier = Courier(self._webhooks, self._deliveries, self._compose, self._send, bus.alert, private, rules)
+        self._sender = Sender()
+        self._courier = Courier(
+            self._webhooks, self._deliveries, self._compose, self._sender.send, bus.alert, private, rules
+        )
         self._pullers = [
             self._puller(TASK_ENDINGS, "task", TaskEvents),
             self._puller(WORKFLOW_ENDINGS, "workflow", WorkflowEvents),
         ]
-        self._sender: Sender | None = None
 
     @property
     def work(self) -> list[Any]:
@@ -58,8 +57,7 @@ class WebhookPart:
         for puller in self._pullers:
             await puller.stop(grace_s)
         await self._courier.stop(grace_s)
-        if self._sender is not None:
-            await self._sender.close()
+        await self._sender.close()
 
     def _puller(
         self, consumer: Consumer, kind: Literal["task", "workflow"], subject: type[TaskEvents | WorkflowEvents]
@@ -107,13 +105,6 @@ class WebhookPart:
             return payload.of_workflow(await self._workflows.created(tenant, target), over)
         except (NotFound, DecodeError):  # it, or what it refers to, was deleted
             return None
-
-    async def _send(self, url: str, private: bool, headers: dict[str, str], body: bytes) -> Outcome:
-        if self._sender is None:  # where there is no webhook, the client is not even loaded
-            from actors.webhooks.sender import Sender
-
-            self._sender = Sender()
-        return await self._sender.send(url, private, headers, body)
 
 
 def _ending(kind: Literal["task", "workflow"], subject: TaskEvents | WorkflowEvents, msg: Msg) -> Ending:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 ADDRESS = "http://127.0.0.1:8000"
 PROGRAMS = {
     f"{page}-{number}": text
-    for page in ("README.md", "docs/embeddings.md", "docs/nats.md", "docs/workflows.md")
+    for page in ("README.md", "docs/embeddings.md", "docs/nats.md", "docs/webhooks.md", "docs/workflows.md")
     for number, text in enumerate(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL))
     if "import" in text  # else it is a part of one
 }
@@ -27,7 +27,7 @@ LONG_S = 120.0
 
 def test_each_page_has_a_program() -> None:
     assert {name.rpartition("-")[0] for name in PROGRAMS} == {
-        *("README.md", "docs/embeddings.md", "docs/nats.md", "docs/workflows.md")
+        *("README.md", "docs/embeddings.md", "docs/nats.md", "docs/webhooks.md", "docs/workflows.md")
     }
 
 
