@@ -115,7 +115,7 @@ def make_app(settings: Settings, name: str = "http") -> FastAPI:
             await bus.close()
             await database.close()
 
-    app = FastAPI(title="DevSkyy", version="0.1.0", description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(title="DevSkyy", version="0.1.0", description=DESCRIPTION, lifespan=lifespan, webhooks=webhooks.told)
     problems.install(app)
     for door in DOORS:
         app.include_router(door.router)

@@ -60,6 +60,30 @@ EXAMPLES: dict[tuple[str, str], Any] = {
     ("post", "/api/v1/tokens"): {"sub": "ann@example.com", "role": "viewer", "expires_at": "2030-01-01T00:00:00Z"},
 }
 """Of bodies whose models do not bring their own."""
+TOLD: dict[str, Any] = {
+    "task.completed": {
+        "type": "task.completed",
+        "timestamp": "2026-05-04T12:00:02Z",
+        "data": {
+            "task_id": "9f3a2c1b",
+            "status": "completed",
+            "tenant": "default",
+            "tier": "simple",
+            "shape": "direct",
+            "answer": "It carries a week's groceries.",
+            "answer_bytes": None,
+            "quality": 0.82,
+            "quality_met": None,
+            "cost_usd": 0.00012,
+            "error": None,
+            "metadata": {"order": 7},
+            "created_at": "2026-05-04T12:00:00Z",
+            "finished_at": "2026-05-04T12:00:02Z",
+            "links": {"self": "/api/v1/tasks/9f3a2c1b", "events": "/api/v1/tasks/9f3a2c1b/events"},
+        },
+    }
+}
+"""Of what webhooks are told."""
 
 
 def describe(app: FastAPI) -> None:
@@ -71,6 +95,10 @@ def describe(app: FastAPI) -> None:
         if (method, path) in EXAMPLES:
             door["requestBody"]["content"]["application/json"]["example"] = EXAMPLES[method, path]
     for name in (FASTAPIS, "ValidationError"):
+    for event, told in document["webhooks"].items():
+        del told["post"]["responses"]["422"]  # whoever is told refuses in a way of their own
+        if event in TOLD:
+            told["post"]["requestBody"]["content"]["application/json"]["example"] = TOLD[event]
         document["components"]["schemas"].pop(name, None)
 
 

@@ -3,16 +3,19 @@
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from actors.webhooks import addresses
 from schemas.settings import Settings
 from schemas.webhook import (
+    EVENTS,
+    TEST,
     CreatedWebhook,
     Delivery,
     DeliveryList,
     NewWebhook,
     Webhook,
+    WebhookBody,
     WebhookChange,
     WebhookList,
 )
@@ -29,6 +32,9 @@ router = APIRouter(
 )
 
 WebhookId = Annotated[str, Path(description="The webhook's id", max_length=128)]
+
+told = APIRouter(tags=["webhooks"])
+"""What the platform sends, for the application's description: doors of those who are told."""
 
 log = structlog.get_logger()
 
@@ -134,3 +140,19 @@ async def deliveries(
     are kept for 30 days."""
     found = await _webhooks(request).get(caller(request).tenant, webhook_id)
     return await _deliveries(request).list(found.id, limit, cursor)
+
+
+def receive(
+    body: WebhookBody,
+    webhook_id: Annotated[str, Header(description="The same for every attempt to tell this")],
+    webhook_timestamp: Annotated[int, Header(description="The moment of this attempt, in seconds since 1970")],
+    webhook_signature: Annotated[
+        str,
+        Header(description="`v1,` and the Base64 of the HMAC-SHA256 of id.timestamp.body; of each secret that signs"),
+    ],
+) -> None:
+    """Sent by the platform to a webhook. Any answer but 2xx is a failure, and the same is sent again later."""
+
+
+for _event in (*EVENTS, TEST):
+    told.post(_event, status_code=204, name=_event, operation_id=f"told_{_event.replace('.', '_')}")(receive)

@@ -1,5 +1,6 @@
 """What an actor needs to tell webhooks: it hears of endings, enters what is to be told, and tells it."""
 
+import asyncio
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal
@@ -54,9 +55,7 @@ class WebhookPart:
         return [*(puller.run() for puller in self._pullers), self._courier.run(), self._courier.sweep()]
 
     async def stop(self, grace_s: float) -> None:
-        for puller in self._pullers:
-            await puller.stop(grace_s)
-        await self._courier.stop(grace_s)
+        await asyncio.gather(self._courier.stop(grace_s), *(puller.stop(grace_s) for puller in self._pullers))
         await self._sender.close()
 
     def _puller(

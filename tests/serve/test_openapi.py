@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 from fastapi import FastAPI
 
+from schemas.webhook import EVENTS, TEST
 from serve.auth import is_open
 from serve.problems import ANTHROPIC_DOORS, OPENAI_DOORS
 from tests.serve.keys import doors
@@ -59,6 +60,18 @@ def test_every_body_has_an_example_that_its_schema_allows(app: FastAPI) -> None:
             else:
                 jsonschema.Draft202012Validator(resolved(app, schema)).validate(example)
     assert lacking == []
+
+
+def test_what_webhooks_are_told_is_described(app: FastAPI) -> None:
+    told = app.openapi()["webhooks"]
+    assert set(told) == {*EVENTS, TEST}
+    for event in told.values():
+        assert {each["name"] for each in event["post"]["parameters"]} == {
+            *("webhook-id", "webhook-timestamp", "webhook-signature")
+        }
+        assert set(event["post"]["responses"]) == {"204"}
+    body = told["task.completed"]["post"]["requestBody"]["content"]["application/json"]
+    jsonschema.Draft202012Validator(resolved(app, body["schema"])).validate(body["example"])
 
 
 def test_every_operation_says_what_it_may_refuse(app: FastAPI) -> None:
