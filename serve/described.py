@@ -94,11 +94,11 @@ def describe(app: FastAPI) -> None:
         _errors(path, door)
         if (method, path) in EXAMPLES:
             door["requestBody"]["content"]["application/json"]["example"] = EXAMPLES[method, path]
-    for name in (FASTAPIS, "ValidationError"):
     for event, told in document["webhooks"].items():
         del told["post"]["responses"]["422"]  # whoever is told refuses in a way of their own
         if event in TOLD:
             told["post"]["requestBody"]["content"]["application/json"]["example"] = TOLD[event]
+    for name in (FASTAPIS, "ValidationError"):
         document["components"]["schemas"].pop(name, None)
 
 
