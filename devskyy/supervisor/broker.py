@@ -58,10 +58,23 @@ def check(settings: Settings) -> None:
             "set DEVSKYY_NATS_TLS_CERT and DEVSKYY_NATS_TLS_KEY; "
             "or DEVSKYY_NATS_PLAINTEXT=true where something else keeps the network secret",
         )
-    if settings.nats_port is not None and ports.busy(settings.nats_port, settings.nats_host):
+
+
+def check_port(settings: Settings) -> None:
+    """Refuse a port that somebody else holds, and an address that is not this machine's.
+
+    Raises:
+        StartError: with the remedy.
+    """
+    if not settings.embeds_nats:
+        return
+    if ports.busy(settings.nats_port or 0, settings.nats_host):
+        asked = (
+            f"DEVSKYY_NATS_HOST={settings.nats_host}" if settings.nats_port is None else f"port {settings.nats_port}"
+        )
         raise StartError(
-            f"port {settings.nats_port} is taken, or {settings.nats_host} is no address of this machine",
-            "end the program that holds it, or set DEVSKYY_NATS_PORT to a free port, or leave it out",
+            f"NATS cannot listen at {asked}: it is taken, or no address of this machine",
+            "end the program that holds it, or set DEVSKYY_NATS_HOST or DEVSKYY_NATS_PORT to another, or unset it",
         )
 
 

@@ -128,6 +128,7 @@ def check_port(settings: Settings) -> None:
     Raises:
         StartError: names the port and, where that can be seen, who holds it.
     """
+    broker.check_port(settings)
     if ports.busy(settings.http_port, settings.http_host):
         raise StartError(
             f"port {settings.http_port} is taken{_holder(settings.http_port)}",

@@ -7,6 +7,7 @@ import pytest
 from devskyy.cli import doctor as doctor_module
 from devskyy.supervisor.state import write_state
 from schemas.health import Check, Health
+from tests.certificates import Authority
 from tests.cli.conftest import Command
 from tests.simulators.platform import PlatformSimulator, recorded
 
@@ -175,3 +176,18 @@ def test_a_library_that_does_not_load_is_told_from_one_that_takes_its_process_do
     assert not finding.ok
     assert words in finding.detail
     assert finding.remedy == "pip install it"
+
+
+def test_what_nats_is_reached_by_is_examined(
+    devskyy: Command, free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a certificate for NATS
+    served = Authority(tmp_path).issue("localhost")
+    monkeypatch.setenv("DEVSKYY_NATS_TLS_CERT", str(served.cert))
+    # When its key is not named, and when it is
+    without = checks(devskyy("doctor", "--json"))["NATS"]
+    monkeypatch.setenv("DEVSKYY_NATS_TLS_KEY", str(served.key))
+    whole = checks(devskyy("doctor", "--json"))["NATS"]
+    # Then it is said what is missing, and how long the certificate is good for
+    assert (without["ok"], without["remedy"]) == (False, "correct DEVSKYY_NATS_TLS_KEY, or unset it")
+    assert (whole["ok"], "the certificate ends at" in whole["detail"]) == (True, True)

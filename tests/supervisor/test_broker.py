@@ -26,7 +26,7 @@ from bus.tls import Served, Trust
 from devskyy.cli.app import main
 from devskyy.supervisor import broker as embedded
 from devskyy.supervisor import nats_users
-from devskyy.supervisor.broker import EmbeddedBroker, check
+from devskyy.supervisor.broker import EmbeddedBroker, check, check_port
 from devskyy.supervisor.nats_users import Forgetting, in_force
 from devskyy.supervisor.state import PlatformState, write_state
 from schemas.errors import ConfigError, StartError, Unavailable
@@ -368,8 +368,14 @@ async def test_one_that_is_reached_from_everywhere_is_named_by_its_certificate(
     async with running(with_tls(home, served, nats_host="0.0.0.0", nats_port=free_port())) as broker:
         assert urls.hosts(broker.outside_url) == ["nats.example.com"]
         assert urls.hosts(broker.url(SUPERVISOR)) == ["127.0.0.1"]
-        with pytest.raises(StartError, match="is taken"):
-            check(with_tls(home, served, nats_host="0.0.0.0", nats_port=broker.port))
+        with pytest.raises(StartError, match=f"port {broker.port}: it is taken"):
+            check_port(with_tls(home, served, nats_host="0.0.0.0", nats_port=broker.port))
+
+
+def test_an_address_of_another_machine_is_refused(home: Path) -> None:
+    with pytest.raises(StartError, match="no address of this machine"):
+        check_port(settings(home, nats_host="192.0.2.1", nats_plaintext=True))
+    check_port(settings(home, nats_url="nats://192.0.2.1"))
 
 
 def test_a_file_of_logins_has_everybody(home: Path, tmp_path: Path) -> None:
