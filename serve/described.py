@@ -90,6 +90,7 @@ def describe(app: FastAPI) -> None:
     """Complete the application's description, after all others have said their part."""
     document: dict[str, Any] = app.openapi()
     for method, path, door in _doors(document):
+        _never_null(door)
         door["summary"] = _summary(door.get("description") or door["summary"])
         _errors(path, door)
         if (method, path) in EXAMPLES:
@@ -112,6 +113,16 @@ def _summary(description: str) -> str:
     """The first sentence, as far as its first colon, semicolon or comma where it is long."""
     sentence = re.split(r"(?<=[.:;])\s", " ".join(description.split()), maxsplit=1)[0].rstrip(".:;")
     return sentence if len(sentence) <= MAX_SUMMARY else sentence[:MAX_SUMMARY].rpartition(",")[0] or sentence
+
+
+def _never_null(door: dict[str, Any]) -> None:
+    """A parameter outside a body is there or is left out; FastAPI adds `null`, which there is a word like any."""
+    for parameter in door.get("parameters", ()):
+        schema = parameter["schema"]
+        kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+        if len(kinds) == 1:
+            del schema["anyOf"]
+            schema |= kinds[0]
 
 
 def _errors(path: str, door: dict[str, Any]) -> None:

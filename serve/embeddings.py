@@ -5,10 +5,10 @@ import contextlib
 import secrets
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import ConfigDict, Field
 from pydantic_core import to_json
@@ -25,6 +25,7 @@ from schemas.problem import Problem
 from schemas.service import LOCAL_EMBEDDINGS, ServiceSpec
 from serve import problems
 from serve.caller import Caller, caller
+from serve.headers import IdempotencyKey, check_key
 from serve.openai import SERVICE, UnknownModel
 from serve.problems import documented_as_openai
 
@@ -172,14 +173,13 @@ async def _not_asked_otherwise(journal: Journal, ask: Embed, key: str) -> None:
 async def embeddings(
     body: EmbeddingsRequest,
     request: Request,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Vectors, as OpenAI gives them; what they cost stands under `devskyy` and in a header.
 
     A failure that says `x-should-retry: false` may have cost something already, or would only come again.
     """
-    if idempotency_key is not None and not idempotency_key.strip():
-        raise InvalidRequest("Idempotency-Key", "is empty")
+    check_key(idempotency_key)
     bus: Bus = request.app.state.bus
     ask = ask_of(body, request.app.state.catalogue, caller(request), idempotency_key)
     if idempotency_key is not None:

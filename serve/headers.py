@@ -11,9 +11,9 @@ MAX_WAIT_S = 600.0
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+(?:\.\d+)?)\"?", re.IGNORECASE)
 _EVENT_ID = re.compile(r"[0-9]{1,18}")
 
-IdempotencyKey = Annotated[str | None, Header(max_length=255)]
+IdempotencyKey = Annotated[str | None, Header(max_length=255, json_schema_extra={"minLength": 1})]
 Prefer = Annotated[str | None, Header()]
-LastEventId = Annotated[str | None, Header()]
+LastEventId = Annotated[str | None, Header(json_schema_extra={"pattern": r"^[0-9]{0,18}$"})]
 
 
 def wait_s(prefer: str | None) -> float:

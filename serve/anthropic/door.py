@@ -17,7 +17,7 @@ from serve.anthropic.reply import headers, message_of
 from serve.anthropic.task import task_of, turns_of
 from serve.anthropic.wire import CountRequest, MessagesRequest
 from serve.caller import caller
-from serve.headers import check_key
+from serve.headers import IdempotencyKey, check_key
 from serve.openai.chat import CancelOnDisconnect, failed_at_once
 from serve.openai.live import GRACE_S, Live
 from serve.openai.reply import problem_of, worth_repeating
@@ -51,7 +51,7 @@ router = APIRouter(prefix="/v1/messages", tags=["anthropic"], dependencies=[Depe
 async def messages(
     asked: MessagesRequest,
     request: Request,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    idempotency_key: IdempotencyKey = None,
     devskyy_cancel_on_disconnect: CancelOnDisconnect = None,
 ) -> Response:
     """Run a task and answer as Anthropic does. The receipt stands under `devskyy` and in headers; of a stream, in its

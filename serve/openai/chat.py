@@ -11,7 +11,7 @@ from bus.tasklog import TaskLog
 from schemas.task import Task
 from serve import problems, sse
 from serve.caller import caller
-from serve.headers import check_key
+from serve.headers import IdempotencyKey, check_key
 from serve.openai.chat_task import task_of
 from serve.openai.chat_wire import ChatRequest
 from serve.openai.chunks import chunks, finish_of, usage_of
@@ -48,7 +48,7 @@ REFUSED = {
 async def chat_completions(
     chat: ChatRequest,
     request: Request,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    idempotency_key: IdempotencyKey = None,
     devskyy_cancel_on_disconnect: CancelOnDisconnect = None,
 ) -> Response:
     """Run a task and answer as OpenAI does. The receipt stands under `devskyy` and in headers; of a stream, in its last

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Header, Path, Request
+from fastapi import Path, Request
 from fastapi.responses import JSONResponse, Response
 
 from actors.agents.agent import question
@@ -16,7 +16,7 @@ from schemas.projection import project
 from schemas.task import Task, TaskRequest, Turn
 from serve import sse
 from serve.caller import caller
-from serve.headers import check_key
+from serve.headers import IdempotencyKey, check_key
 from serve.openai.chat import REFUSED, CancelOnDisconnect, failed_at_once, refusal
 from serve.openai.live import GRACE_S, Live
 from serve.openai.reply import headers_of
@@ -43,7 +43,7 @@ class UnknownResponse(NotFound):
 async def create_response(
     asked: ResponsesRequest,
     request: Request,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    idempotency_key: IdempotencyKey = None,
     devskyy_cancel_on_disconnect: CancelOnDisconnect = None,
 ) -> Response:
     """Run a task and answer with OpenAI's response object. The receipt stands under `devskyy`.
