@@ -203,10 +203,12 @@ class EmbeddedBroker:
             except BusUnavailable:
                 self._seen = ()  # it is being started anew, or will be; then it is told again
                 continue
-            except DevSkyyError as error:
+            except (DevSkyyError, OSError) as error:
                 if self.trouble is None:
                     log.warning("the broker goes on as it was", error=str(error))
-                self._seen, self.trouble = seen, f"NATS goes on as it was: {error}"
+                # A full disk may have room again; what is refused is so until it is changed.
+                self._seen = () if isinstance(error, OSError) else seen
+                self.trouble = f"NATS goes on as it was: {error}"
                 return
             self.started()
             log.info("the broker took up its configuration", nats_users=len(self._nats_users.valid()))

@@ -62,7 +62,8 @@ async def _run(address: str, settings: Settings, logins: Logins) -> None:
         _say(waiting="actors: " + ", ".join(late))
     hosts = RayHosts(settings, logins)
     hosting = Hosting(hosts, settings.roles_per_actor, settings.specialist_actors, settings.specialist_idle_s)
-    await _answer(hosting, Forgetting(settings.home), bus)
+    forgetting = Forgetting(settings.home, embedded=bool(logins.urls) and settings.nats_logins is None)
+    await _answer(hosting, forgetting, bus)
     _say(ready=True)
     log.info("ready")
     ends: list[Coroutine[Any, Any, Any]] = [stop.wait(), bus.closed.wait(), hosting.watch()]

@@ -313,7 +313,7 @@ async def test_a_workflow_that_goes_on_is_not_deleted(http: httpx.AsyncClient, d
 async def host(broker: Broker) -> AsyncIterator[NatsUsers]:
     """Whoever forgets tenants beside a platform's doors, and whom NATS lets in there."""
     bus = await broker.connect("fleet")
-    forget = Endpoint("forget", str(FleetForget()), Forget, Forgetting(broker.home).forget)
+    forget = Endpoint("forget", str(FleetForget()), Forget, Forgetting(broker.home, embedded=False).forget)
     await bus.serve("fleet", [forget], "", {})
     yield NatsUsers(broker.home)
     await bus.close(grace_s=0)

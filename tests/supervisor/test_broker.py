@@ -28,7 +28,7 @@ from devskyy.supervisor import broker as embedded
 from devskyy.supervisor import nats_users
 from devskyy.supervisor.broker import EmbeddedBroker, check, check_port
 from devskyy.supervisor.nats_users import Forgetting, in_force
-from devskyy.supervisor.state import PlatformState, write_state
+from devskyy.supervisor.state import PlatformState, read_state, write_state
 from schemas.errors import ConfigError, StartError, Unavailable
 from schemas.fleet import Forget
 from schemas.message import now
@@ -195,12 +195,12 @@ async def test_a_tenant_that_is_forgotten_is_shut_out_when_that_is_said(home: Pa
         _, out, _ = await devskyy("nats-users", "create", "app", "--tenant", "acme")
         async with connected(out.strip()) as client:
             # When the host is asked to forget the tenant
-            forgotten = await Forgetting(home).forget(Forget(tenant="acme"))
+            forgotten = await Forgetting(home, embedded=True).forget(Forget(tenant="acme"))
             # Then its users are gone, and the server knows it
             assert (forgotten.nats_users, NatsUsers(home).all()) == (1, ())
             assert broker.version == NatsUsers(home).version()
             await until(lambda: client.is_closed)
-        assert (await Forgetting(home).forget(Forget(tenant="acme"))).nats_users == 0
+        assert (await Forgetting(home, embedded=True).forget(Forget(tenant="acme"))).nats_users == 0
 
 
 async def test_it_is_not_said_that_somebody_is_shut_out_before_it_is_so(
@@ -220,7 +220,42 @@ async def test_it_is_not_said_that_somebody_is_shut_out_before_it_is_so(
         code, _, err = await devskyy("nats-users", "revoke", "app")
         assert (code, "NATS has not taken it up" in err) == (1, True)
         with pytest.raises(Unavailable, match="acme"):
-            await Forgetting(home).forget(Forget(tenant="acme"))
+            await Forgetting(home, embedded=True).forget(Forget(tenant="acme"))
+
+
+async def test_a_tenant_is_not_said_to_be_shut_out_where_the_supervisor_was_killed(home: Path, devskyy: Cli) -> None:
+    # Given a platform that goes on without its supervisor
+    async with running(settings(home)):
+        await devskyy("nats-users", "create", "app", "--tenant", "acme")
+        state = read_state(home)
+        assert state is not None
+        write_state(home, state.model_copy(update={"pid_started": 0.0}))
+        # Then the host does not say that the tenant's clients are shut out
+        with pytest.raises(Unavailable, match="acme"):
+            await Forgetting(home, embedded=True).forget(Forget(tenant="acme"))
+
+
+async def test_a_disk_that_is_full_for_a_moment_does_not_keep_anybody_in(
+    home: Path, devskyy: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(settings(home)) as broker:
+        await devskyy("nats-users", "create", "app", "--tenant", "acme")
+        real, failing = server.write_config, True
+
+        def write_config(*args: Any, **options: Any) -> Path:
+            if failing:
+                raise OSError(28, "No space left on device")
+            return real(*args, **options)
+
+        # When a user is revoked and nothing can be written
+        monkeypatch.setattr(server, "write_config", write_config)
+        NatsUsers(home).revoke("app")
+        await until(lambda: broker.trouble is not None)
+        assert "No space left" in str(broker.trouble)
+        # Then it is shut out once there is room
+        failing = False
+        await until(lambda: broker.version == NatsUsers(home).version())
+        assert broker.trouble is None
 
 
 # -- TLS -------------------------------------------------------------------------------------------------------------
