@@ -54,14 +54,17 @@ def check(url: str, private: bool) -> None:
     reach = reach_of(url, private)
     if reach is None:
         raise InvalidRequest("url", f"must be https://…; {HOW}")
+    host = urlsplit(url).hostname or ""
     try:
-        why = refusal(urlsplit(url).hostname or "", reach)
+        why = refusal("127.0.0.1" if f".{host}".endswith(LOCALHOST) else host, reach)
     except ValueError:  # a name
         return
     if why is not None:
         raise InvalidRequest("url", why)
 
 
+LOCALHOST = ".localhost"
+"""This machine, whatever stands before it. Source: RFC 6761, section 6.3."""
 HOW = "http and private addresses are for whoever runs the platform, or for all with DEVSKYY_WEBHOOK_PRIVATE=true"
 
 

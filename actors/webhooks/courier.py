@@ -22,7 +22,7 @@ POLL_S = 2.0
 AT_ONCE = 4
 """Attempts for one webhook; one for one that fails."""
 LANES_AT_ONCE = 128
-LEASE_S = 120.0
+LEASE_S = 60.0
 """An attempt of which nothing was heard for so long is made again."""
 OUTAGE_S = 15.0
 """What could not be read is asked for again after so long."""

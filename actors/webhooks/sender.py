@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.metadata import version
@@ -49,8 +50,17 @@ _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 class Sender:
     """`close` last."""
 
-    def __init__(self, names: AbstractResolver | None = None, timeout_s: float = TIMEOUT_S) -> None:
-        self._names, self._timeout_s = names or Names(), timeout_s
+    def __init__(
+        self,
+        names: AbstractResolver | None = None,
+        timeout_s: float = TIMEOUT_S,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
+        """
+        Args:
+            trust: whose certificates are accepted; left out, those that this machine accepts.
+        """
+        self._names, self._timeout_s, self._trust = names or Names(), timeout_s, trust
 
     async def close(self) -> None:
         await self._names.close()
@@ -68,6 +78,7 @@ class Sender:
             resolver=self._names,
             use_dns_cache=False,
             force_close=True,
+            ssl=self._trust or True,
             socket_factory=partial(_socket, reach),
         )
         try:

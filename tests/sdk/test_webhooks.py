@@ -1,9 +1,6 @@
 """Webhooks in the SDK, against the platform's own doors, with a receiver that is told for real."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from queue import Queue
 
 import pytest
 from standardwebhooks import Webhook
@@ -11,42 +8,17 @@ from standardwebhooks import Webhook
 from devskyy import AsyncClient, Client, Conflict, InvalidTask, NoSuchTask
 from devskyy.errors import DevSkyyError
 from tests.served import LONG_S, Served, served, serving
+from tests.webhooks.threaded import ThreadedReceiver, told_by_thread
 
 __all__ = ["served", "serving"]
 
 SAYS = {"name": "says", "tasks": {"a": {"function": "say", "inputs": {"text": "hello"}}}, "output": "${tasks.a.output}"}
 
 
-class Receiver(ThreadingHTTPServer):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.told: Queue[tuple[dict[str, str], bytes]] = Queue()
-        self.url = f"http://127.0.0.1:{self.server_port}/"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Receiver
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(204)
-        self.end_headers()
-        self.server.told.put((dict(self.headers), body))
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        thread = threading.Thread(target=receiver.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+def receiver() -> Iterator[ThreadedReceiver]:
+    with told_by_thread() as receiver:
         yield receiver
-        receiver.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -57,7 +29,7 @@ def client(served: Served) -> Iterator[Client]:
             client.delete_webhook(webhook.id)
 
 
-def test_a_webhook_is_told_how_a_workflow_ended(client: Client, receiver: Receiver) -> None:
+def test_a_webhook_is_told_how_a_workflow_ended(client: Client, receiver: ThreadedReceiver) -> None:
     # Given a webhook for workflows
     made = client.create_webhook(receiver.url, events=["workflow.completed"], description="here")
     assert client.webhooks() == (made.webhook,) == (client.webhook(made.webhook.id),)
@@ -72,7 +44,7 @@ def test_a_webhook_is_told_how_a_workflow_ended(client: Client, receiver: Receiv
     assert (delivery.id, delivery.target) == (headers["webhook-id"], workflow.workflow_id)
 
 
-def test_a_webhook_is_changed_and_its_secret_replaced(client: Client, receiver: Receiver) -> None:
+def test_a_webhook_is_changed_and_its_secret_replaced(client: Client, receiver: ThreadedReceiver) -> None:
     made = client.create_webhook(receiver.url, enabled=False)
     with pytest.raises(Conflict, match="disabled"):
         client.test_webhook(made.webhook.id)
@@ -99,7 +71,7 @@ def test_what_cannot_be_is_refused_before_it_is_sent(client: Client, served: Ser
     assert len(served.seen) == before
 
 
-async def test_the_async_client_has_the_same_verbs(served: Served, receiver: Receiver) -> None:
+async def test_the_async_client_has_the_same_verbs(served: Served, receiver: ThreadedReceiver) -> None:
     async with AsyncClient(served.url, timeout_s=10) as client:
         made = await client.create_webhook(receiver.url)
         name = made.webhook.id

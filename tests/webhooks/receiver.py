@@ -8,6 +8,7 @@ async with Receiver() as receiver:
 
 import asyncio
 import contextlib
+import ssl
 from collections import deque
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -15,6 +16,8 @@ from typing import Any, Self
 
 from aiohttp import web
 from standardwebhooks import Webhook
+
+from bus.tls import Served
 
 LONG_S = 30.0
 
@@ -48,7 +51,15 @@ class Told:
 
 
 class Receiver:
-    def __init__(self) -> None:
+    def __init__(self, served: Served | None = None) -> None:
+        """
+        Args:
+            served: a certificate, to be told over https.
+        """
+        self._tls: ssl.SSLContext | None = None
+        if served is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(served.cert, served.key)
         self.answers: deque[Answer] = deque()
         self.seen: list[Told] = []
         self.sent_bytes = 0
@@ -63,9 +74,10 @@ class Receiver:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls)
         await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/hook"
+        self.port = int(self._runner.addresses[0][1])
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}/hook"
         return self
 
     async def __aexit__(

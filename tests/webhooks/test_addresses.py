@@ -81,6 +81,8 @@ def test_what_an_address_may_lead_to(url: str, private: bool, reach: Reach | Non
         ("http://a.example/", False, "must be https"),
         ("https://127.0.0.1/", False, "is a private address"),
         ("https://[::1]:8443/x", False, "is a private address"),
+        ("https://localhost/", False, "is a private address"),
+        ("https://a.LOCALHOST/", False, "is a private address"),
         ("http://1.1.1.1/", True, "use https"),
     ],
 )

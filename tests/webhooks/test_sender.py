@@ -2,13 +2,16 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from actors.webhooks.sender import Sender
 from tests.broker import free_port
+from tests.certificates import Authority
 from tests.webhooks.receiver import Answer, Receiver
 
 PUBLIC = "93.184.216.34"
@@ -80,8 +83,7 @@ async def test_what_a_busy_receiver_asks_for_is_told(sender: Sender, receiver: R
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1", "2130706433", "0x7f000001", "[::ffff:127.0.0.1]"])
 async def test_nobody_on_this_machine_is_reached_who_must_not_be(sender: Sender, receiver: Receiver, host: str) -> None:
-    port = receiver.url.rpartition(":")[2].partition("/")[0]
-    outcome = await sender.send(f"https://{host}:{port}/hook", False, {}, b"{}")
+    outcome = await sender.send(f"https://{host}:{receiver.port}/hook", False, {}, b"{}")
     assert outcome.status is None
     assert outcome.reason is not None
     assert receiver.seen == []
@@ -97,11 +99,10 @@ async def test_http_is_not_for_those_who_may_not_be_told_privately(sender: Sende
 
 async def test_a_name_that_means_another_address_by_now_reaches_nobody(receiver: Receiver) -> None:
     # Given a name that was public when it was looked at, and means this machine when it is told something
-    port = receiver.url.rpartition(":")[2].partition("/")[0]
     names = Rebinding("127.0.0.1", "127.0.0.1")
     sender = Sender(names)
     # When it is told, Then nobody is reached, and the address that is connected to was the one looked at
-    outcome = await sender.send(f"https://hooks.example:{port}/", False, {}, b"{}")
+    outcome = await sender.send(f"https://hooks.example:{receiver.port}/", False, {}, b"{}")
     assert "127.0.0.1 is a private address" in str(outcome.reason)
     assert names.asked == 1
     assert receiver.seen == []
@@ -109,10 +110,9 @@ async def test_a_name_that_means_another_address_by_now_reaches_nobody(receiver:
 
 async def test_of_a_names_addresses_the_forbidden_ones_are_left_out(receiver: Receiver) -> None:
     # Given a name with a public address, and a private one where somebody listens
-    port = receiver.url.rpartition(":")[2].partition("/")[0]
     sender = Sender(Rebinding(f"{PUBLIC},127.0.0.1"))
     # When http, which is for private addresses, is told there
-    outcome = await sender.send(f"http://hooks.example:{port}/hook", True, {}, b"{}")
+    outcome = await sender.send(f"http://hooks.example:{receiver.port}/hook", True, {}, b"{}")
     # Then the public one was not called
     assert outcome.status == 204
 
@@ -123,11 +123,10 @@ async def test_http_to_a_public_address_is_refused() -> None:
 
 
 async def test_each_attempt_asks_for_the_name_again(receiver: Receiver) -> None:
-    port = receiver.url.rpartition(":")[2].partition("/")[0]
     names = Rebinding("127.0.0.1", "127.0.0.1")
     sender = Sender(names)
     for _ in range(2):
-        assert (await sender.send(f"http://hooks.example:{port}/", True, {}, b"{}")).status == 204
+        assert (await sender.send(f"http://hooks.example:{receiver.port}/", True, {}, b"{}")).status == 204
     assert names.asked == 2
 
 
@@ -150,3 +149,26 @@ async def test_a_server_without_tls_is_not_told_over_https(sender: Sender, recei
     outcome = await sender.send(receiver.url.replace("http:", "https:"), True, {}, b"{}")
     assert "TLS" in str(outcome.reason)
     assert receiver.seen == []
+
+
+@pytest.mark.parametrize(
+    ("issued", "trusted", "reason"),
+    [
+        ("hooks.example", True, None),
+        ("others.example", True, "certificate is not accepted"),
+        ("hooks.example", False, "certificate is not accepted"),
+    ],
+)
+async def test_over_https_whoever_answers_must_be_who_was_meant(
+    tmp_path: Path, issued: str, trusted: bool, reason: str | None
+) -> None:
+    # Given a name that leads here, and a certificate for it or for another, of an authority that is trusted or not
+    authority = Authority(tmp_path)
+    trust = ssl.create_default_context(cafile=authority.ca) if trusted else None
+    sender = Sender(Rebinding("127.0.0.1"), trust=trust)
+    async with Receiver(authority.issue(issued)) as receiver:
+        # When it is told something
+        outcome = await sender.send(f"https://hooks.example:{receiver.port}/", True, {}, b"{}")
+        # Then it is told only where the certificate is the name's own
+        assert (outcome.succeeded, len(receiver.seen)) == (reason is None, 1 if reason is None else 0)
+        assert reason is None or reason in str(outcome.reason)
