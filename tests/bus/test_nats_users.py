@@ -206,6 +206,7 @@ async def test_an_answer_goes_nowhere_that_its_asker_may_not_publish(
     # When it has answers sent where it would like to write
     for target in steered():
         await me.client.publish(get, b"", reply=target)
+        await me.client.publish(get, b"", reply="_INBOX.mine", headers={"Nats-Trace-Dest": target})
         if scope == "write":
             await me.client.publish(str(TaskCommand("acme", "t")), b"x", reply=target)
     await me.client.request(get, b"", timeout=LONG_S)  # answered after those before it

@@ -251,6 +251,27 @@ async def test_an_agent_cannot_have_an_answer_sent_where_it_may_not_publish(brok
             await each.close(grace_s=0)
 
 
+async def test_an_agent_cannot_have_the_server_report_where_it_may_not_publish(bus: Bus, connect: Connect) -> None:
+    """A header has nats-server publish what became of a message."""
+    # Given somebody who hears what is said
+    heard: list[str] = []
+
+    async def watch(msg: Msg) -> None:
+        heard.append(msg.subject)
+
+    await bus.client.subscribe(">", cb=watch)
+    await bus.settle()
+    agent, question = await connect("agent-writing"), str(ModelsComplete("writing"))
+    # When an agent wants the report of its question where events are written
+    for target in (str(TaskLogEntry("t", "i", "completed")), "devskyy.v1.calls.t.i.s.d", "$JS.API.STREAM.PURGE.TASKS"):
+        await agent.client.publish(question, b"{}", headers={"Nats-Trace-Dest": target})
+    # And one where it may publish
+    await agent.client.publish(question, b"{}", headers={"Nats-Trace-Dest": "devskyy.v1.payloads.fetch"})
+    # Then that alone comes
+    await until(lambda: "devskyy.v1.payloads.fetch" in heard)
+    assert {subject for subject in heard if not subject.startswith("_INBOX")} == {question, "devskyy.v1.payloads.fetch"}
+
+
 async def test_an_agent_cannot_call_off_what_others_asked(broker: Broker, connect: Connect) -> None:
     # Given an agent that works on a coordinator's question
     hanging = Hanging()

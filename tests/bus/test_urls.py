@@ -56,6 +56,16 @@ def test_whatever_credentials_hold_they_come_through_whole_and_are_not_shown(
     assert urls.shown(url) == ",".join(f"nats://{host}:4222" for host in hosts)
 
 
+@given(st.lists(HOSTS, min_size=1, max_size=5), st.sampled_from(["nats", "tls"]), SECRETS, SECRETS)
+def test_the_same_servers_for_somebody_else_have_their_credentials_alone(
+    hosts: list[str], scheme: str, user: str, password: str
+) -> None:
+    before = ",".join(f"{scheme}://first:one@{host}:4222" for host in hosts)
+    url = urls.logged_in(before, user, password)
+    assert urls.login(url) == {"user": user, "password": password}
+    assert (urls.shown(url), set(urls.schemes(url)), set(urls.ports(url))) == (urls.shown(before), {scheme}, {4222})
+
+
 async def test_a_password_with_anything_in_it_connects(tmp_path: Path) -> None:
     # Given a server whose password has what a URL or a list of them would end at
     broker = Broker(tmp_path)

@@ -52,6 +52,30 @@ def test_copies_of_streams_are_one_three_or_five_in_a_cluster(monkeypatch: pytes
         assert Settings.from_environment().stream_replicas == copies
 
 
+def test_logins_at_a_broker_of_ones_own_are_one_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert Settings.from_environment().embeds_nats
+    monkeypatch.setenv("DEVSKYY_NATS_LOGINS", str(tmp_path / "logins.json"))
+    monkeypatch.setenv("DEVSKYY_STREAM_REPLICAS", "3")
+    settings = Settings.from_environment()
+    assert (settings.embeds_nats, settings.nats_logins) == (False, tmp_path / "logins.json")
+
+
+def test_what_is_empty_of_nats_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("URL", "LOGINS", "CA", "TLS_NAME", "TLS_CERT", "TLS_KEY", "PORT")
+    for name in names:
+        monkeypatch.setenv(f"DEVSKYY_NATS_{name}", "")
+    settings = Settings.from_environment()
+    assert settings.embeds_nats
+    assert {getattr(settings, f"nats_{name.lower()}") for name in names} == {None}
+
+
+@pytest.mark.parametrize(("name", "value"), [("PORT", "0"), ("PORT", "65536"), ("PLAINTEXT", "perhaps")])
+def test_what_nats_cannot_be_told_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"DEVSKYY_NATS_{name}", value)
+    with pytest.raises(ConfigError, match=f"DEVSKYY_NATS_{name}"):
+        Settings.from_environment()
+
+
 @pytest.mark.parametrize("copies", ["0", "2", "4", "7", "three"])
 def test_another_number_of_copies_is_refused(monkeypatch: pytest.MonkeyPatch, copies: str) -> None:
     monkeypatch.setenv("DEVSKYY_NATS_URL", "nats://c")
