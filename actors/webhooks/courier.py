@@ -11,7 +11,7 @@ import structlog
 
 from actors.webhooks import signature
 from actors.webhooks.schedule import DISABLED_AFTER_S, SCHEDULE_S, Outcome, wait_s
-from schemas.errors import Unavailable
+from schemas.errors import DevSkyyError, Unavailable
 from schemas.message import now
 from schemas.webhook import DeliveryState
 from storage.deliveries import Attempt, DeliveryRepository
@@ -30,6 +30,8 @@ KEEP_S = 30 * 86_400.0
 SWEEP_S = 3600.0
 ALERT_EVERY_S = 3600.0
 """One alert in so long for deliveries to one webhook that are given up."""
+
+UNREADABLE = "what happened could not be read; the platform's log says why"
 
 Compose = Callable[[Attempt, str], Awaitable[bytes | None]]
 """The body of an attempt for a webhook of that id; None: what it would tell of is not there any more."""
@@ -82,6 +84,7 @@ class Courier:
 
     async def run(self) -> None:
         """Until `stop`."""
+        away = False
         with self._loop():
             while not self._stopping:
                 self._news.clear()
@@ -91,8 +94,11 @@ class Courier:
                             lane = asyncio.create_task(self._lane(webhook_id), name=webhook_id)
                             lane.add_done_callback(self._ended)
                             self._lanes[webhook_id] = lane
+                    away = False
                 except Unavailable as error:
-                    log.info("webhooks are told later", error=str(error))
+                    if not away:
+                        log.warning("webhooks are told later", error=str(error))
+                    away = True
                 await self._wait(self._news, self._rules.poll_s)
 
     async def sweep(self) -> None:
@@ -146,7 +152,13 @@ class Courier:
                     attempts = await self._deliveries.claim(webhook_id, at_once, LEASE_S)
                     if not attempts:
                         return
-                    await asyncio.gather(*(self._make(kept, attempt) for attempt in attempts))
+                    # None is left running when another fails, or a second lane would begin beside it.
+                    made = await asyncio.gather(
+                        *(self._make(kept, attempt) for attempt in attempts), return_exceptions=True
+                    )
+                    for error in made:
+                        if error is not None:
+                            raise error
         except Unavailable as error:
             log.info("a webhook is told later", webhook=webhook_id, error=str(error))
         except Exception:  # the attempts come again when their lease is over, and are counted
@@ -162,6 +174,10 @@ class Courier:
         except Unavailable as error:
             log.info("what happened cannot be read now", delivery=attempt.id, error=str(error))
             await self._deliveries.put_back(attempt.id, now() + timedelta(seconds=OUTAGE_S))
+            return
+        except DevSkyyError as error:
+            log.warning("what happened cannot be read", delivery=attempt.id, error=str(error))
+            await self._again(kept, attempt, Outcome(error=UNREADABLE), now())
             return
         if body is None:
             await self._deliveries.drop(attempt.id)
@@ -179,19 +195,24 @@ class Courier:
             await self._failed(kept, attempt, outcome, at)
 
     async def _failed(self, kept: KeptWebhook, attempt: Attempt, outcome: Outcome, at: datetime) -> None:
-        after_s = None if outcome.gone else wait_s(attempt.number, outcome, self._rules.schedule_s)
-        state: DeliveryState = "given_up" if after_s is None else "pending"
-        due_at = None if after_s is None else now() + timedelta(seconds=after_s)
-        await self._deliveries.settle(attempt.id, state, outcome.status, outcome.reason, at, due_at)
         if outcome.gone:
+            await self._deliveries.settle(attempt.id, "given_up", outcome.status, outcome.reason, at)
             await self._disable(kept, "it answered 410: it wants nothing more")
             return
         await self._webhooks.failed(kept.webhook.id, at)
-        if after_s is None:
-            await self._tell_of_loss(kept, attempt)
+        await self._again(kept, attempt, outcome, at)
         if (at - (kept.webhook.failing_since or at)).total_seconds() >= self._rules.disabled_after_s:
             days = self._rules.disabled_after_s / 86_400
             await self._disable(kept, f"nothing could be delivered for {days:g} days; the last time {outcome.reason}")
+
+    async def _again(self, kept: KeptWebhook, attempt: Attempt, outcome: Outcome, at: datetime) -> None:
+        """At its time; or never, after the last attempt."""
+        after_s = wait_s(attempt.number, outcome, self._rules.schedule_s)
+        state: DeliveryState = "given_up" if after_s is None else "pending"
+        due_at = None if after_s is None else now() + timedelta(seconds=after_s)
+        await self._deliveries.settle(attempt.id, state, outcome.status, outcome.reason, at, due_at)
+        if after_s is None:
+            await self._tell_of_loss(kept, attempt)
 
     async def _disable(self, kept: KeptWebhook, why: str) -> None:
         if await self._webhooks.disable(kept.webhook.id, why):

@@ -17,7 +17,7 @@ from bus.streams import TASK_ENDINGS, WORKFLOW_ENDINGS, Consumer
 from bus.subjects import TaskEvents, WorkflowEvents
 from bus.tasklog import TaskLog
 from bus.workflowlog import WorkflowLog
-from schemas.errors import DecodeError, NotFound
+from schemas.errors import NotFound
 from schemas.event import Ended
 from schemas.webhook import WebhookBody
 from schemas.workflow_event import Cancelled, Completed, Failed
@@ -102,7 +102,7 @@ class WebhookPart:
             if not isinstance(over, Completed | Failed | Cancelled):
                 return None
             return payload.of_workflow(await self._workflows.created(tenant, target), over)
-        except (NotFound, DecodeError):  # it, or what it refers to, was deleted
+        except NotFound:  # it was deleted
             return None
 
 

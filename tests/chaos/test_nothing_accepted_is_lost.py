@@ -1,16 +1,22 @@
-"""Parts of a real platform are killed with SIGKILL while twenty tasks run."""
+"""Parts of a real platform are killed with SIGKILL while twenty tasks run, whose ends a webhook is told of."""
 
 import random
 import threading
 import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from standardwebhooks import Webhook
 
+from actors.webhooks import courier as couriers
+from devskyy import Client
 from tests.live import LivePlatform, until
 from tests.simulators.openai import Behaviour, OpenAISimulator
+from tests.webhooks.threaded import ThreadedReceiver, told_by_thread
 
 TASKS = 20
 ENDED = ("completed", "failed", "cancelled")
@@ -52,6 +58,32 @@ def terminal_events(live: LivePlatform, task_id: str) -> list[str]:
     return [name for name in names if name in ENDED]
 
 
+@dataclass
+class Told:
+    """What a webhook was told, by the task."""
+
+    receiver: ThreadedReceiver
+    secret: str
+    ids: dict[str, set[str]] = field(default_factory=dict)
+
+    def all_of(self, tasks: Iterable[str]) -> bool:
+        while not self.receiver.told.empty():
+            headers, body = self.receiver.told.get()
+            said = Webhook(self.secret).verify(body, headers)
+            self.ids.setdefault(said["data"]["task_id"], set()).add(headers["webhook-id"])
+        return self.ids.keys() >= set(tasks)
+
+
+@pytest.fixture
+def told(simulated: tuple[LivePlatform, OpenAISimulator]) -> Iterator[Told]:
+    live, _ = simulated
+    until(live.ready, 90, "a platform that is ready")
+    with told_by_thread() as receiver, Client(live.url, timeout_s=15) as client:
+        made = client.create_webhook(receiver.url)
+        yield Told(receiver, made.secret)
+        client.delete_webhook(made.webhook.id)
+
+
 def kill_supervisor(live: LivePlatform) -> None:
     psutil.Process(live.state.pid).kill()
     until(lambda: not live.state.alive, 20, "the supervisor's end")
@@ -91,10 +123,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_every_accepted_task_ends_exactly_once_when_a_part_is_killed(
-    victim: str, simulated: tuple[LivePlatform, OpenAISimulator], sim: OpenAISimulator
+    victim: str, simulated: tuple[LivePlatform, OpenAISimulator], sim: OpenAISimulator, told: Told
 ) -> None:
     live, _ = simulated
-    until(live.ready, 90, "a platform that is ready")
     # Given twenty tasks whose provider takes its time
     sim.behaviour = Behaviour(latency_s=2.0)
     before = len(sim.calls)
@@ -130,3 +161,6 @@ def test_every_accepted_task_ends_exactly_once_when_a_part_is_killed(
         assert len([c for c in calls if c["outcome"] == "answered"]) == 1
         assert len(mine) <= len(calls), f"{len(mine)} calls reached the provider, {len(calls)} stand in the receipt"
         assert len(answered) <= 1 + len(doubtful)
+    # And the webhook was told of each, if several times then as the same
+    until(lambda: told.all_of(accepted.values()), couriers.LEASE_S + 30, "a webhook that was told of every task")
+    assert all(len(told.ids[task_id]) == 1 for task_id in accepted.values())

@@ -10,7 +10,7 @@ import pytest
 from actors.webhooks import courier as couriers
 from actors.webhooks.courier import Courier, Rules
 from actors.webhooks.sender import Sender
-from schemas.errors import Unavailable
+from schemas.errors import DecodeError, Unavailable
 from schemas.message import now
 from schemas.webhook import Delivery, NewWebhook, Webhook, WebhookChange
 from storage import Database, DeliveryRepository, WebhookRepository
@@ -30,6 +30,8 @@ class Office:
         self.alerts: list[str] = []
         self.gone: set[str] = set()
         """What was deleted."""
+        self.broken: set[str] = set()
+        """What nobody can read."""
         self.unreadable = 0
         """How often what happened cannot be read."""
         self._places = 0
@@ -38,6 +40,8 @@ class Office:
         )
 
     async def compose(self, attempt: Attempt, webhook_id: str) -> bytes | None:
+        if attempt.target in self.broken:
+            raise DecodeError("task event", "it is of another version", b"")
         if self.unreadable:
             self.unreadable -= 1
             raise Unavailable("the stream does not answer")
@@ -220,6 +224,22 @@ async def test_what_cannot_be_read_now_is_read_later_and_counts_for_no_attempt(
         await here.happen(webhook, "t1")
         delivery = await here.over(webhook)
         assert (delivery.state, delivery.attempts, len(receiver.seen)) == ("delivered", 1, 1)
+
+
+async def test_what_nobody_can_read_is_given_up_and_its_webhook_is_not_to_blame(
+    sqlite: Database, receiver: Receiver
+) -> None:
+    async with office(sqlite) as here:
+        webhook = await here.webhook(receiver)
+        here.broken.add("t1")
+        await here.happen(webhook, "t1", "t2")
+        found = await here.until(webhook, lambda found: all(each.state != "pending" for each in found))
+        assert {each.target: (each.state, each.attempts) for each in found} == {
+            "t1": ("given_up", 10),
+            "t2": ("delivered", 1),
+        }
+        assert (await here.webhooks.get("acme", webhook.id)).failing_since is None
+        assert [told.body for told in receiver.seen] == [b"t2"]
 
 
 async def test_a_courier_that_dies_leaves_its_attempts_to_the_next(
