@@ -36,7 +36,7 @@ test: $(STAMP) ## the whole suite, in two processes
 
 soak: $(STAMP) ## the long chaos run: ROUNDS=5 SEED=1, half an hour or so
 	@$(BIN)/python -m pytest tests/chaos tests/integration/test_full_disk.py tests/integration/test_side_by_side.py \
-		tests/integration/test_streams_under_load.py tests/integration/test_nats_users.py \
+		tests/integration/test_backup.py tests/integration/test_streams_under_load.py tests/integration/test_nats_users.py \
 		tests/integration/test_teams_of_the_embedded_model.py tests/workflow/test_cluster.py tests/serve/test_schemathesis.py --rounds $(ROUNDS) --seed $(SEED)
 
 bench: $(STAMP) ## the benchmarks of bench/, side by side with their peers, half an hour; a table at the end

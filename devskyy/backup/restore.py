@@ -21,7 +21,7 @@ from devskyy.backup.place import NAME, OVERLAY, alone, broker_of, connected
 from devskyy.backup.take import Say
 from devskyy.supervisor.checks import stream_budget, unfinished_restore
 from schemas.backup import Manifest, Restored
-from schemas.errors import BackupError
+from schemas.errors import BackupError, Conflict
 from schemas.settings import Settings
 from schemas.workflow_event import WorkflowCommand
 from storage import Database, dump
@@ -125,7 +125,7 @@ async def _database(settings: Settings) -> AsyncIterator[Database]:
 async def _broker(settings: Settings) -> AsyncIterator[tuple[Bus, int]]:
     """An empty broker, and how many bytes its streams may take. With an error, it is empty again."""
     if (outside := broker_of(settings)) is None:
-        async with embedded(settings.home, NAME) as bus:
+        async with embedded(settings.home, NAME, filling=True) as bus:
             yield bus, stream_budget(settings)
         return
     bus = await connected(*outside)
@@ -185,7 +185,12 @@ async def _streams(reader: Reader, bus: Bus, budget: int, settings: Settings, sa
         say(f"writing stream {name}")
         config, state = configs[name], part.state or {}
         config.max_bytes = max(config.max_bytes or 0, _bytes(state) * 5 // 4)
-        await snapshots.restore(bus, config, state, reader.chunks(part.name))
+        try:
+            await snapshots.restore(bus, config, state, reader.chunks(part.name))
+        except Conflict as error:
+            # On the embedded one it is not so: see `embedded`.
+            remedy = "see its log; where it has `sync_interval: always`, it may be too slow for itself: leave that out"
+            raise BackupError(str(error), f"{remedy}, restore, and set it again") from error
     # Only where all that was there then is there again: what came since takes the next places.
     for name in snapshots.REPLACED:
         if reader.manifest.part(f"since/{name}") is not None:

@@ -16,9 +16,10 @@ from bus.streams import CALLS, CONSUMERS, COORDINATORS, PAYLOADS, PROJECTOR, PUR
 from bus.subjects import PurseCounter, Submit
 from bus.tasklog import TaskLog
 from devskyy.backup.archive import Writer
+from devskyy.backup.broker import embedded
 from devskyy.backup.restore import restore
 from devskyy.backup.take import check, take
-from devskyy.supervisor import checks
+from devskyy.supervisor import checks, processes
 from schemas.backup import FORMAT, Manifest
 from schemas.budget import Budget
 from schemas.completion import ChatMessage, Complete
@@ -305,6 +306,24 @@ async def test_a_stopped_platform_is_backed_up_as_one_that_runs(
     assert made.manifest.part(f"streams/{TASKS}") is not None
     with checks.locked(broker.home):
         assert not (broker.store / "nats.conf").exists()
+
+
+async def test_a_broker_whose_backup_was_killed_is_found_by_the_next_start(
+    platform: Platform, broker: Broker, tmp_path: Path
+) -> None:
+    # Given a stopped platform, and a backup of it whose process is gone without a word
+    await platform.bus.close(grace_s=0)
+    broker.stop()
+    async with embedded(broker.home, "backup") as bus:
+        assert (await bus.js.account_info()).streams
+        # Then its server is known as the home's, and another backup does not begin beside it
+        left = processes.of_home(broker.home)
+        assert [process.name() for process in left] == ["nats-server"]
+        stopped = platform.settings.model_copy(update={"nats_url": None})
+        with pytest.raises(BackupError, match="devskyy down"):
+            await take(stopped, tmp_path / "file", replace=False, say=quiet)
+    # And is gone once it is over
+    assert not processes.of_home(broker.home)
 
 
 async def test_nothing_is_restored_over_what_is_there(either: Platform, elsewhere: Settings, tmp_path: Path) -> None:
