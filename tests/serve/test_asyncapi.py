@@ -12,8 +12,8 @@ import yaml
 
 import bus.subjects
 from actors.intake.submission import submission_of
-from bus.codec import decode, encode
 from bus.accounts import OUTSIDE
+from bus.codec import decode, encode
 from bus.subjects import AnySubject
 from devskyy.cli.app import main
 from schemas.event import Command
