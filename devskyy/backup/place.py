@@ -31,16 +31,16 @@ PATIENCE_S = 10.0
 class Place:
     bus: Bus
     database: Database
+    files: dict[str, Path]
+    """Those that belong to its state, by their names in a backup."""
 
 
-def kept_files(settings: Settings) -> dict[str, Path]:
-    """Files of the home that belong to its state, by their names in a backup.
-
-    Passwords of the broker's users are not among them: they are made anew, and so do not lie about.
-    """
+def _files(settings: Settings, running: PlatformState | None) -> dict[str, Path]:
+    """Passwords of the broker's users are not among them: they are made anew, and so do not lie about."""
+    overlay = settings.config if running is None else running.config
     files = {"operator.key": key_path(settings.home), NATS_USERS: settings.home / NATS_USERS}
-    if settings.config is not None:
-        files[OVERLAY] = settings.config
+    if overlay is not None:
+        files[OVERLAY] = overlay
     return {name: path for name, path in files.items() if path.is_file()}
 
 
@@ -66,7 +66,7 @@ async def of_platform(settings: Settings) -> AsyncIterator[Place]:
                 remedy = "set DEVSKYY_HOME to the home of a platform, or DEVSKYY_NATS_URL to its broker"
                 raise BackupError(f"there are no streams in {settings.home}", remedy)
             bus = await stack.enter_async_context(embedded(settings.home, NAME))
-        yield Place(bus, database)
+        yield Place(bus, database, _files(settings, running))
 
 
 @contextlib.contextmanager
@@ -85,7 +85,7 @@ def alone(home: Path) -> Iterator[None]:
 
 
 def _database_of(settings: Settings, running: PlatformState | None) -> str:
-    """One that runs may have been started with another environment than this."""
+    """One that runs may have been started in another environment than this."""
     if running is not None and running.sql_url is not None:
         return running.sql_url
     if settings.database_url is None and not settings.sqlite_file.exists():

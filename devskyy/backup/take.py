@@ -9,7 +9,7 @@ import devskyy
 from bus import snapshots
 from bus.snapshots import Taken
 from devskyy.backup.archive import Reader, Writer
-from devskyy.backup.place import Place, kept_files, of_platform
+from devskyy.backup.place import Place, of_platform
 from schemas.backup import FORMAT, Checked, Manifest
 from schemas.errors import BackupError, BusUnavailable
 from schemas.message import now
@@ -43,7 +43,7 @@ async def take(settings: Settings, path: Path, *, replace: bool, say: Say) -> Ch
             revision = await _tables(place, writer, say)
             for stream in snapshots.ORDER:
                 await _stream(place, writer, stream, say)
-            for name, file in kept_files(settings).items():
+            for name, file in place.files.items():
                 with writer.part(f"home/{name}") as part:
                     part.write(file.read_bytes())
         manifest = Manifest(

@@ -33,6 +33,8 @@ class PlatformState(Message):
     """None when the broker is one that the platform did not start: its operator hands out credentials."""
     sql_url: str | None = None
     """Where the database is; absent where an earlier version runs."""
+    config: Path | None = None
+    """The overlay file."""
     nats_ca: Path | None = None
     nats_tls_name: str | None = None
     """Whom to take for the broker, where it speaks TLS: see `bus.tls.Trust`."""

@@ -134,6 +134,7 @@ class Supervisor:
             nats_tls_name=self._settings.nats_tls_name,
             outside_nats_url=outside,
             sql_url=self._settings.sql_url,
+            config=self._settings.config,
             ray_dashboard=None,
             started_at=now(),
             detail="nats",

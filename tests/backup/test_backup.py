@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from bus import history, snapshots, streams
@@ -20,6 +21,7 @@ from devskyy.backup.broker import embedded
 from devskyy.backup.restore import restore
 from devskyy.backup.take import check, take
 from devskyy.supervisor import checks, processes
+from devskyy.supervisor.state import PlatformState, write_state
 from schemas.backup import FORMAT, Manifest
 from schemas.budget import Budget
 from schemas.completion import ChatMessage, Complete
@@ -306,6 +308,40 @@ async def test_a_stopped_platform_is_backed_up_as_one_that_runs(
     assert made.manifest.part(f"streams/{TASKS}") is not None
     with checks.locked(broker.home):
         assert not (broker.store / "nats.conf").exists()
+
+
+async def test_one_that_runs_is_backed_up_as_it_was_started(
+    platform: Platform, broker: Broker, tmp_path: Path, elsewhere: Settings
+) -> None:
+    # Given a platform that runs, with a database and an overlay file that this environment does not name
+    done = await end(platform.tasks, "hello")
+    await TaskRepository(platform.database).upsert(TENANT, await platform.tasks.task(TENANT, done), 3)
+    (overlay := tmp_path / "mine.yaml").write_text("services: {}\n")
+    me = psutil.Process()
+    state = PlatformState(
+        instance="a",
+        pid=me.pid,
+        pid_started=me.create_time(),
+        phase="ready",
+        http="http://127.0.0.1:1",
+        nats_url=broker.url,
+        outside_nats_url=None,
+        sql_url=platform.settings.sql_url,
+        config=overlay,
+        ray_dashboard=None,
+        started_at=now(),
+    )
+    write_state(broker.home, state)
+    # When its home is backed up, and that restored
+    here = Settings(home=broker.home, nats_url=None, database_url=None, config=None)
+    await take(here, tmp_path / "file", replace=False, say=quiet)
+    restored = await restore(elsewhere, tmp_path / "file", say=quiet)
+    # Then its database and its overlay file are there
+    assert restored.overlay is not None
+    assert Path(restored.overlay).read_text() == "services: {}\n"  # noqa: ASYNC240
+    database = Database(elsewhere.sql_url)
+    assert (await CallLedger(database).costs(TENANT, "day")).calls == 1
+    await database.close()
 
 
 async def test_a_broker_whose_backup_was_killed_is_found_by_the_next_start(
