@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import nats
 import nats.errors
 import structlog
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError
@@ -22,6 +21,7 @@ from pydantic import BaseModel
 from bus import trace, urls
 from bus.blobs import H_REF, TRAVEL_LIMIT, Blobs
 from bus.codec import CONTENT_TYPE, decode, encode
+from bus.connection import Connection
 from bus.desk import HEARTBEAT_S, Beating, Desk, Endpoint, InFlight, Load
 from bus.inboxes import answers_of, asker_of, inbox_of, may_be_answered
 from bus.pieces import Pieces
@@ -86,7 +86,7 @@ class Bus:
         """Set when the connection is gone for good; the process should end and be started anew."""
 
     @property
-    def client(self) -> Client:
+    def client(self) -> Connection:
         return self._nc
 
     @property
@@ -159,7 +159,7 @@ class Bus:
                 await asyncio.sleep(0.1)
         self.connected_at = now()
         self._reply_prefix = f"{answers_of(self._user)}.{secrets.token_hex(8)}."
-        await self._subscribe(self._reply_prefix + "*", self._on_reply)
+        await self._nc.take(self._reply_prefix + "*", self._on_reply, self._replies)
         await self._subscribe(Abort.pattern(), self._on_abort)
         return self
 
@@ -330,7 +330,7 @@ class Bus:
             await answers.aclose()
         return found
 
-    async def _on_reply(self, msg: Msg) -> None:
+    def _on_reply(self, msg: Msg) -> None:
         awaited = self._replies.get(msg.subject.removeprefix(self._reply_prefix))
         if awaited is not None:
             awaited.put_nowait(msg)

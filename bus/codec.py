@@ -41,7 +41,7 @@ def encode(message: BaseModel) -> bytes:
 def _said(message: BaseModel) -> dict[str, Any]:
     """Its fields; messages within are left to msgpack, which asks for them. `model_dump` takes four times as long."""
     held = message.__dict__  # which has cached properties too
-    return {name: value for name in type(message).model_fields if (value := held[name]) is not None}
+    return {name: value for name in type(message).__pydantic_fields__ if (value := held[name]) is not None}
 
 
 def decode(data: bytes, model: type[M]) -> M:

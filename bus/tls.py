@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import nats.errors
-from nats.aio.client import Client
 
 from bus import urls
+from bus.connection import Connection
 from schemas.settings import Settings, is_loopback
 
 
@@ -34,7 +34,7 @@ class Trust:
     def of(cls, settings: Settings) -> Self:
         return cls(settings.nats_ca, settings.nats_tls_name)
 
-    def client(self, url: str) -> Client:
+    def client(self, url: str) -> Connection:
         """One that is not connected yet."""
         return SecretClient(self, demanded=self.ca is not None or "tls" in urls.schemes(url))
 
@@ -55,7 +55,7 @@ NOBODY_ELSE = Trust()
 """Whom the system trusts, for the host of the URL."""
 
 
-class SecretClient(Client):  # type: ignore[misc]
+class SecretClient(Connection):
     """nats-py, which would go on in plain text where a server says that it has no TLS, whatever its URL says."""
 
     def __init__(self, trust: Trust, *, demanded: bool) -> None:
