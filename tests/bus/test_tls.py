@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bus import server
+from bus import client, server
 from bus.client import Bus
 from bus.tls import Served, Trust, name_for, read_certificate, try_handshake
 from schemas.errors import BusUnavailable
@@ -17,6 +17,12 @@ from tests.broker import Broker
 from tests.certificates import Authority
 
 NOT_LONG_S = 0.5
+
+
+@pytest.fixture(autouse=True)
+def _no_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a refused certificate the end of the connection is waited for, in vain."""
+    monkeypatch.setattr(client, "TRY_S", 1.0)
 
 
 @pytest.fixture
