@@ -91,16 +91,25 @@ class Writer:
             self._file.write(bytes(2 * BLOCK))
             self._file.flush()
             os.fsync(self._file.fileno())
-            if self._replace:
-                self._temporary.replace(self._path)
-            else:
-                os.link(self._temporary, self._path)  # unlike a rename, never in place of another
+            self._put()
             folder = os.open(self._path.parent, os.O_RDONLY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
             return self._path.stat().st_size
+
+    def _put(self) -> None:
+        if not self._replace:
+            try:
+                os.link(self._temporary, self._path)  # unlike a rename, never in place of another
+                return
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+                    raise
+            if self._path.exists():  # some file systems have no links
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self._path))
+        self._temporary.replace(self._path)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

@@ -19,7 +19,7 @@ from devskyy.backup.archive import Reader
 from devskyy.backup.broker import embedded
 from devskyy.backup.place import NAME, OVERLAY, alone, broker_of, connected
 from devskyy.backup.take import Say
-from devskyy.supervisor.checks import stream_budget, unfinished_restore
+from devskyy.supervisor.checks import ENOUGH_DISK, stream_budget, unfinished_restore
 from schemas.backup import Manifest, Restored
 from schemas.errors import BackupError, Conflict
 from schemas.settings import Settings
@@ -51,6 +51,7 @@ async def restore(settings: Settings, path: Path, *, say: Say) -> Restored:
         _refuse_unknown(reader.manifest)
         with alone(settings.home):
             _refuse_used(settings)
+            _refuse_full(settings, reader.manifest)
             woken = await _restore(settings, reader, say)
         overlay = settings.home / OVERLAY
         return Restored(
@@ -103,6 +104,15 @@ def _refuse_used(settings: Settings) -> None:
         raise BackupError(cause, "delete the folder, and tables and streams elsewhere that were made with it")
     if found := [name for name in IN_HOME if (settings.home / name).exists()]:
         raise _used(f"the home {settings.home}", ", ".join(found))
+
+
+def _refuse_full(settings: Settings, manifest: Manifest) -> None:
+    """Where the streams come to lie in the home."""
+    needed = sum(_bytes(part.state) for part in manifest.parts if part.state is not None) + ENOUGH_DISK
+    free = shutil.disk_usage(settings.home).free
+    if broker_of(settings) is None and free < needed:
+        cause = f"its streams need {needed:,} bytes, and the disk under {settings.home} has {free:,} free"
+        raise BackupError(cause, "make room, or set DEVSKYY_HOME to a folder on a larger disk")
 
 
 def _used(where: str, found: str) -> BackupError:

@@ -1,5 +1,7 @@
 """The file of a backup: whole or refused, whatever became of it."""
 
+import errno
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -131,6 +133,19 @@ def test_a_file_that_comes_while_it_is_written_stays(path: Path) -> None:
         writer.finish(Manifest(**fields, parts=()))
     assert path.read_bytes() == b"mine"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_it_is_written_where_there_are_no_links_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a file system without links, as on many sticks
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    # When a backup is written; then it is there, and not in place of another
+    write(path)
+    assert read(path) == PARTS
+    with pytest.raises(BackupError, match="there is something"):
+        write(path)
 
 
 def test_nothing_is_left_of_one_that_broke_off(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -409,6 +410,18 @@ async def test_a_restoring_that_breaks_off_leaves_nothing_and_can_be_repeated(
         await bus.close(grace_s=0)
     finally:
         other.kill()
+
+
+async def test_a_disk_that_is_too_small_is_named_before_anything_is_written(
+    platform: Platform, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await platform.backup(tmp_path / "file")
+    # Given a disk with less room than a platform needs to start
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    with pytest.raises(BackupError, match=r"(?s)its streams need .* has 1,000,000 free.*a larger disk"):
+        await restore(elsewhere, path, say=quiet)
+    assert {each.name for each in elsewhere.home.iterdir()} == {"run"}
 
 
 async def test_no_platform_starts_with_half_a_backup(elsewhere: Settings) -> None:
