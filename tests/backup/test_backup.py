@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -32,7 +33,7 @@ from schemas.key import NewKey
 from schemas.message import now
 from schemas.receipt import Call, Receipt
 from schemas.settings import Settings
-from schemas.task import Input, TaskRequest
+from schemas.task import Input, Task, TaskRequest
 from storage import CallLedger, Database, KeyRepository, TaskRepository
 from tests.broker import Broker
 from tests.serve.gateway import projector, taken
@@ -62,12 +63,16 @@ def call_of(task_id: str) -> Complete:
 async def end(tasks: TaskLog, prompt: str, key: str | None = None) -> str:
     """A task that was accepted, carried and completed."""
     task, _ = await tasks.accept(TaskRequest(prompt=prompt), TENANT, key)
+    return await complete(tasks, task)
+
+
+async def complete(tasks: TaskLog, task: Task) -> str:
     place = (await tasks.read(TENANT, task.task_id))[-1].stream_seq
     common = {"task_id": task.task_id, "tenant": TENANT, "at": now(), "epoch": 1}
     how = {"owner": "o", "tier": "simple", "shape": "direct", "agents": ("writing",), "confidence": 1.0}
     claimed = Claimed.model_validate({**common, "event_id": "c", "seq": 2, **how})
     place = await tasks.append(claimed, place)
-    ended = {"status": "completed", "answer": prompt.upper(), "finished_at": now()}
+    ended = {"status": "completed", "answer": task.prompt.upper(), "finished_at": now()}
     whole = task.model_copy(update={**ended, "receipt": Receipt.of((CALL,), wall_ms=1)})
     await tasks.append(Completed.model_validate({**common, "event_id": "e", "seq": 3, "task": whole}), place)
     return task.task_id
@@ -287,6 +292,55 @@ async def test_what_is_stored_while_a_store_is_read_is_not_lost(
     await restore(elsewhere, await platform.backup(tmp_path / "file"), say=quiet)
     async with started(elsewhere) as (_, bus, _):
         assert await bus.blobs.get(name) == LARGE.encode()
+
+
+async def test_a_backup_taken_in_the_midst_of_work_is_a_state_that_could_have_been(
+    platform: Platform, elsewhere: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What later parts tell of, earlier ones may not know; never the other way about."""
+    # Given workers who pay for a call, keep something large, and end a task, one after the other, and a projector
+    journal, over, begun = Journal(platform.bus), asyncio.Event(), asyncio.Semaphore(0)
+
+    async def work(worker: int) -> None:
+        for number in itertools.count():
+            if over.is_set():
+                return
+            inputs = (Input(kind="text", name="a", text=f"{worker}.{number} {LARGE}"),)
+            task, _ = await platform.tasks.accept(TaskRequest(prompt="hi", inputs=inputs), TENANT)
+            key = key_of(call_of(task.task_id))
+            entry = Entry(state="begun", gateway="a", began_at=now(), open=(CALL,))
+            place = await journal.write(key, entry, 0)
+            await PurseStream(platform.bus).add(COUNTER, 1, task.task_id)
+            await journal.write(key, Entry(state="ended", gateway="a", began_at=now(), calls=(CALL,)), place)
+            await complete(platform.tasks, task)
+            begun.release()
+
+    async with projector(platform.bus, platform.settings, monkeypatch):
+        workers = [asyncio.create_task(work(number)) for number in range(4)]
+        for _ in range(20):
+            await begun.acquire()
+        # When a backup is made meanwhile, and restored
+        path = await platform.backup(tmp_path / "file")
+        over.set()
+        await asyncio.gather(*workers)
+    await restore(elsewhere, path, say=quiet)
+    # Then every task that had ended had its call paid and recorded, and counted
+    async with started(elsewhere) as (_, bus, database):
+        tasks = TaskLog(bus)
+        ids = {subject.split(".")[4] for _, subject, _ in await all_of(bus, TASKS)}
+        known = [await tasks.task(TENANT, each) for each in ids]
+        ended = [task.task_id for task in known if task.ended]
+        assert len(ended) >= 20
+        for task_id in ended:
+            entry = (await Journal(bus).read(key_of(call_of(task_id)))).entry
+            assert entry is not None and entry.state == "ended"
+        assert (await PurseStream(bus).values([COUNTER]))[COUNTER] >= len(ended)
+        # And once it is projected, the table knows of each as much as the stream, and of no other
+        async with projector(bus, elsewhere, monkeypatch):
+            await taken(bus, PROJECTOR)
+        rows = (await TaskRepository(database).list(TENANT, 1000, None)).tasks
+        assert {row.task_id: row.status for row in rows} == {task.task_id: task.status for task in known}
+        assert (await CallLedger(database).costs(TENANT, "day")).calls == len(ended)
 
 
 # -- where nothing may be lost -------------------------------------------------------------------------------------
