@@ -108,6 +108,7 @@ async def take(bus: Bus, stream: str, write: Callable[[bytes], object]) -> Taken
             write(msg.data)
             if msg.reply:
                 await bus.client.publish(msg.reply)
+            _go_on()
     except (nats.errors.Error, TimeoutError) as error:
         raise BusUnavailable(f"{stream} was not read to its end: {error!r}") from error
     finally:
@@ -169,6 +170,7 @@ async def restore(bus: Bus, config: api.StreamConfig, state: Mapping[str, Any], 
             reply = await bus.client.request(to, chunk, timeout=SILENCE_S)
             if reply.data:
                 _agreed(json.loads(reply.data), what)
+            _go_on()
         done = await bus.client.request(to, b"", timeout=ENDING_S)
         _agreed(json.loads(done.data), what)
     except (nats.errors.Error, TimeoutError) as error:
@@ -238,6 +240,12 @@ async def _ask(bus: Bus, subject: str, request: Mapping[str, Any]) -> dict[str, 
     except (nats.errors.Error, TimeoutError, ValueError) as error:
         raise BusUnavailable(f"{subject} was not answered: {error!r}") from error
     return said
+
+
+def _go_on() -> None:
+    """`wait_for` of Python 3.11 forgets a cancellation that comes together with what it waits for."""
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _agreed(said: dict[str, Any], what: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Takes a backup, while the platform runs or where it is stopped."""
 
+import asyncio
 import gzip
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,8 @@ from schemas.message import now
 from schemas.settings import Settings
 from storage import dump
 
-TRIES = 3
-"""Of one stream: a server of a cluster may go while it is read."""
+TRIES, AGAIN_S = 5, 2.0
+"""Of one stream, and seconds between two: a server of a cluster may go while it is read."""
 LEVEL = 6
 """Of gzip: 40 MB/s, and a fifth is left."""
 
@@ -108,6 +109,7 @@ async def _taken(place: Place, writer: Writer, stream: str, say: Say) -> Taken:
             if not left:
                 raise
             say(f"reading stream {stream} once more")
+            await asyncio.sleep(AGAIN_S)
     raise AssertionError("the last try returns or raises")
 
 

@@ -1,12 +1,18 @@
 """`devskyy backup` and `devskyy restore`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from schemas.errors import Cancelled
+
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from schemas.backup import Checked, Part
+
+T = TypeVar("T")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -18,8 +24,6 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Put the whole state of this home's platform into one file, while it runs or where it is stopped."""
-    import asyncio
-
     from devskyy.backup.take import check, take
     from devskyy.cli.progress import Progress
     from schemas.settings import Settings
@@ -29,7 +33,7 @@ def backup(
         return
     _quiet()
     with Progress() as progress:
-        made = asyncio.run(take(Settings.from_environment(), file.absolute(), replace=force, say=progress.say))
+        made = _run(take(Settings.from_environment(), file.absolute(), replace=force, say=progress.say))
     _tell(made, "was written", as_json)
 
 
@@ -38,8 +42,6 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Restore a backup to an empty home and database; `devskyy up` then goes on with what was under way."""
-    import asyncio
-
     from devskyy.backup.restore import restore
     from devskyy.cli import render
     from devskyy.cli.progress import Progress
@@ -47,7 +49,7 @@ def restore(
 
     _quiet()
     with Progress() as progress:
-        restored = asyncio.run(restore(Settings.from_environment(), file.absolute(), say=progress.say))
+        restored = _run(restore(Settings.from_environment(), file.absolute(), say=progress.say))
     if as_json:
         render.document(restored)
         return
@@ -58,6 +60,22 @@ def restore(
     if restored.overlay is not None:
         render.say(f"set DEVSKYY_CONFIG={restored.overlay} for it to have the services and agents that it had")
     render.say("start it with `devskyy up`")
+
+
+def _run(work: "Coroutine[None, None, T]") -> T:
+    """To its end; told to stop, it leaves nothing half done."""
+    import asyncio
+    import signal
+
+    async def run() -> T:
+        task = asyncio.ensure_future(work)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await task
+
+    try:
+        return asyncio.run(run())
+    except asyncio.CancelledError:
+        raise Cancelled("the command", "SIGTERM") from None
 
 
 def _quiet() -> None:

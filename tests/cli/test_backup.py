@@ -1,5 +1,7 @@
 """`devskyy backup` and `devskyy restore`, of a broker and a database that are there."""
 
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,6 +60,26 @@ def test_what_was_restored_can_be_backed_up_and_checked(devskyy: Command, made: 
     # And is not replaced by accident
     assert "replace it with --force" in devskyy("backup", file).err
     assert devskyy("backup", file, "--force").code == 0
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_a_restore_that_is_told_to_stop_leaves_nothing(
+    program: list[str], devskyy: Command, made: Path, tmp_path: Path, told: signal.Signals
+) -> None:
+    # Given a restore that has begun
+    file, other = str(tmp_path / "again.backup"), tmp_path / "other"
+    assert (devskyy("restore", str(made)).code, devskyy("backup", file).code) == (0, 0)
+    words = ["env", f"DEVSKYY_HOME={other}", *program, "restore", file]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if line.startswith("writing"))
+        # When it is told to stop
+        process.send_signal(told)
+        said = process.communicate(timeout=60)[1]
+    # Then it is cancelled, and of what it made there is nothing
+    if process.returncode:  # else it was quicker
+        assert (process.returncode, "was cancelled" in said) == (3, True)
+        assert {each.name for each in other.rglob("*") if each.is_file()} <= {"lock", "nats.log"}
 
 
 def test_a_damaged_file_is_refused_before_anything_is_written(devskyy: Command, made: Path, home: Path) -> None:
