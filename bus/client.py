@@ -159,7 +159,7 @@ class Bus:
                 await asyncio.sleep(0.1)
         self.connected_at = now()
         self._reply_prefix = f"{answers_of(self._user)}.{secrets.token_hex(8)}."
-        await self._nc.take(self._reply_prefix + "*", self._on_reply, self._replies)
+        await self._nc.take(self._reply_prefix + "*", self._on_reply)
         await self._subscribe(Abort.pattern(), self._on_abort)
         return self
 

@@ -1,43 +1,33 @@
 """nats-py's client, with two turns of the event loop less between a message and its answer."""
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
 
-FEW = 2
-"""Answers that are awaited, up to which a message goes out at once. With more it is worth gathering what is said: 16
-workflows at once take a fifth more CPU if each message is a write of its own."""
-
 
 class Connection(Client):  # type: ignore[misc]
-    """What is published goes to the socket at once where little goes on, and answers are handed over as they are read.
+    """What is published goes to the socket at once, and answers are handed over as they are read.
 
     The library leaves the one to a task of its own, and the other to a task of the subscription: 0.08 ms of the 0.4
-    that a message into a stream takes until it is known to be on disk.
+    that a message into a stream takes until it is known to be on disk. Where the socket is behind, the library's way
+    is gone, which holds back whoever writes.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._awaited: Sized = ()
         self._taken: dict[int, Callable[[Msg], None]] = {}
 
-    async def take(self, subject: str, taken: Callable[[Msg], None], awaited: Sized) -> None:
-        """Subscribe for good, with a function that does not wait.
-
-        Args:
-            awaited: what answers are awaited for.
-        """
+    async def take(self, subject: str, taken: Callable[[Msg], None]) -> None:
+        """Subscribe for good, with a function that does not wait."""
         subscription = await self.subscribe(subject)
         self._taken[subscription._id] = taken
-        self._awaited = awaited
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
-        """Where the socket is behind, the library's way is gone, which holds back whoever writes."""
         transport = self._transport
-        if force_flush or len(self._awaited) > FEW or not self.is_connected or type(transport) is not TcpTransport:
+        if force_flush or not self.is_connected or type(transport) is not TcpTransport:
             return await super()._flush_pending(force_flush)
         socket = transport._io_writer.transport
         if socket.is_closing() or socket.get_write_buffer_size() or not self._flush_queue.empty():

@@ -13,13 +13,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 import nats.errors
 import structlog
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from bus.client import Bus
 from bus.streams import Consumer
 from schemas.errors import DecodeError, DevSkyyError, Fenced, Unavailable
 
 ASK_S = 2.0
-"""How long the server keeps what was asked of it; what was asked of one that was started anew is lost for as long."""
+"""How long the server keeps what was asked of it."""
+LEAVE_S = 1.0
+"""For what is on its way when nothing more is asked for."""
 AHEAD = 64
 """Messages asked for ahead at most, where each is handled by itself."""
 TOGETHER = 512
@@ -119,8 +122,18 @@ class Puller:
                 if self._asked and loop.time() - self._heard_at > 2 * ASK_S:
                     self._asked = 0  # whoever was asked is no more: not even the end of the time came
         finally:
-            with contextlib.suppress(Exception):
-                await subscription.unsubscribe()
+            await self._leave(subscription)
+
+    async def _leave(self, subscription: Subscription) -> None:
+        """Ask for nothing more. What is on its way is still taken: dropped, it would come again much later."""
+        try:
+            with contextlib.suppress(nats.errors.Error, TimeoutError):
+                async with asyncio.timeout(LEAVE_S):
+                    await subscription.drain()
+        finally:
+            # A drain that was broken off leaves it behind.
+            subscription._stop_processing()
+            self._bus.client._remove_sub(subscription._id)
 
     async def _on_message(self, msg: Msg) -> None:
         self._heard_at = asyncio.get_running_loop().time()
@@ -185,8 +198,11 @@ class Puller:
                     await self._ask(inbox, batch=TOGETHER, no_wait=True)
                     batch = await self._batch(coming, TOGETHER, BATCH_S)
         finally:
-            with contextlib.suppress(Exception):
-                await subscription.unsubscribe()
+            await self._leave(subscription)
+            while not coming.empty():
+                if (msg := coming.get_nowait()) is not None and (msg.headers or {}).get("Status") is None:
+                    with contextlib.suppress(nats.errors.Error):
+                        await msg.nak()
 
     async def _room_for_more(self) -> None:
         """Where many are handled by themselves, because a batch failed, further ones would only pile up."""

@@ -117,9 +117,11 @@ class Work(AgentWork):
     def _check(self) -> None:
         if self.otherwise is not None and (self.actor is None or self.otherwise.prompt is None):
             raise ValueError("otherwise belongs to an actor, and needs a prompt")
+        if self.prompt is not None:
+            return
         new = AgentWork.model_fields
-        stray = [name for name in sorted(_OF_AGENTS) if getattr(self, name) != new[name].default]
-        if stray and self.prompt is None:
+        said = sorted(_OF_AGENTS & self.model_fields_set)
+        if stray := [name for name in said if getattr(self, name) != new[name].default]:
             raise ValueError(f"{', '.join(stray)} belong to a prompt, and there is none")
 
 
