@@ -2,6 +2,7 @@
 
     python -m bench.gateway                 all of it, some twenty minutes
     python -m bench.gateway --quick         without the memory after 20,000 requests, some five minutes
+    python -m bench.gateway --quick --keys  both check a key on each request
     python -m bench.gateway --ours-only --seconds 10         where our CPU goes, by process
     python -m bench.gateway --profile core                   … and by function in one process
 
@@ -17,6 +18,7 @@ Exits with 1 when something was answered wrongly or not recorded, not when a tar
 import argparse
 import json
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -65,11 +67,14 @@ class Side:
     counted_as: str
     """The name under which the provider counts its calls."""
     processes: Callable[[], Processes]
+    key: str | None = None
+    """What it is asked with."""
 
     def ask(self, *, slow: bool = False) -> Ask:
         message = {"role": "user", "content": "Describe handbag number {number} in one sentence."}
         body = json.dumps({"model": self.slow_model if slow else self.model, "messages": [message]})
-        return Ask(f"{self.url}/v1/chat/completions", body)
+        headers = () if self.key is None else (f"authorization: Bearer {self.key}",)
+        return Ask(f"{self.url}/v1/chat/completions", body, headers=headers)
 
 
 @dataclass
@@ -153,37 +158,42 @@ def overlay(provider: Upstream) -> dict[str, Any]:
     return {"services": services, "routing": {"services": list(services)}}
 
 
-def ours(platform: LivePlatform) -> list[Side]:
+def ours(platform: LivePlatform, keys: bool) -> list[Side]:
     def processes() -> Processes:
         return {each.pid: (accounting.role_of(each), each) for each in platform.processes()}
 
+    key = json.loads(platform.cli("keys", "create", "bench", "--json").stdout)["secret"] if keys else None
     return [
-        Side(OURS, platform.url, "service/instant", "service/slow", "ours", processes),
-        Side(AUTO, platform.url, "devskyy-auto", "service/slow", "ours", processes),
+        Side(OURS, platform.url, "service/instant", "service/slow", "ours", processes, key),
+        Side(AUTO, platform.url, "devskyy-auto", "service/slow", "ours", processes, key),
     ]
 
 
-def theirs(provider: Upstream, workers: int, stack: ExitStack) -> Side:
+def theirs(provider: Upstream, workers: int, stack: ExitStack, keys: bool) -> Side:
     counted_as = f"litellm-{workers}"
     models = {"instant": provider.base(counted_as), "slow": provider.base(counted_as, slow=True)}
-    proxy = stack.enter_context(peers.litellm_proxy(models, workers))
+    key = f"sk-{secrets.token_hex(16)}" if keys else None
+    proxy = stack.enter_context(peers.litellm_proxy(models, workers, key))
     name = f"LiteLLM, {workers} worker{'s' * (workers > 1)}"
-    return Side(name, proxy.url, "instant", "slow", counted_as, lambda: accounting.tree(proxy.pid, "LiteLLM's proxy"))
+    return Side(
+        name, proxy.url, "instant", "slow", counted_as, lambda: accounting.tree(proxy.pid, "LiteLLM's proxy"), key
+    )
 
 
-def start_ours(stack: ExitStack) -> tuple[Comparison, LivePlatform]:
+def start_ours(stack: ExitStack, keys: bool) -> tuple[Comparison, LivePlatform]:
     home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dsky-bench-"))) / "home"
     provider = stack.enter_context(upstream())
     progress.print("starting a platform …")
     platform = stack.enter_context(running(home, overlay(provider)))
-    return Comparison(provider, ours(platform)), platform
+    return Comparison(provider, ours(platform, keys)), platform
 
 
 def recorded(platform: LivePlatform, expected: int) -> int:
     """Tasks in our ledger, once they are as many as expected or stay fewer."""
     give_up = time.monotonic() + QUIET_S
+    operator = {"x-api-key": (platform.home / "operator.key").read_text().strip()}
     while True:
-        costs = httpx.get(f"{platform.url}/api/v1/costs", params={"by": "task"}, timeout=60).json()
+        costs = httpx.get(f"{platform.url}/api/v1/costs", params={"by": "task"}, headers=operator, timeout=60).json()
         found = len(costs["rows"]) + int(costs["rows_left_out"])
         if found >= expected or time.monotonic() > give_up:
             return found
@@ -220,12 +230,12 @@ def ask_in_turn(comparison: Comparison, given: argparse.Namespace, results: Resu
 def measure_all(given: argparse.Namespace) -> Results:
     results = Results()
     with ExitStack() as stack:
-        comparison, platform = start_ours(stack)
+        comparison, platform = start_ours(stack, given.keys)
         if not given.ours_only:
             results.litellm = peers.litellm_version()
             progress.print("starting LiteLLM's proxy …")
             for workers in sorted({1, results.cores}):
-                comparison.sides.append(theirs(comparison.provider, workers, stack))
+                comparison.sides.append(theirs(comparison.provider, workers, stack, given.keys))
         different = distinct(comparison.sides)
         if given.memory:
             for side in different[:2]:
@@ -243,7 +253,7 @@ def measure_all(given: argparse.Namespace) -> Results:
 def profile(given: argparse.Namespace) -> sampling.Samples:
     """Where one process of ours spends its time while all are busy."""
     with ExitStack() as stack:
-        comparison, _ = start_ours(stack)
+        comparison, _ = start_ours(stack, given.keys)
         side = comparison.sides[0]
         comparison.ask(side, MANY, requests=WARM_UP)
         found = {
@@ -272,6 +282,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--connections", type=int, nargs="+", default=[1, MANY])
     parser.add_argument("--ours-only", action="store_true", help="without LiteLLM and without memory: one round")
     parser.add_argument("--quick", action="store_true", help="without memory")
+    parser.add_argument("--keys", action="store_true", help="ask with a key, which both sides check")
     parser.add_argument("--memory", action="store_true", help="memory even with --ours-only")
     parser.add_argument("--memory-requests", type=int, default=MARKS[-1])
     parser.add_argument(

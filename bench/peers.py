@@ -73,11 +73,12 @@ class Proxy:
     workers: int
 
 
-def configuration(models: dict[str, str]) -> dict[str, object]:
+def configuration(models: dict[str, str], key: str | None) -> dict[str, object]:
     """What its documentation says is fast: nothing that logs, stores, alerts or counts; no retries, no cooldowns.
 
     Args:
         models: the provider's base URL for each.
+        key: its master key, which every request then must bring; None: nothing is looked up.
     """
     rest = {"model": "openai/instant", "api_key": "none"}
     return {
@@ -86,7 +87,8 @@ def configuration(models: dict[str, str]) -> dict[str, object]:
         ],
         "litellm_settings": {"request_timeout": 600, "num_retries": 0, "set_verbose": False, "callbacks": []},
         "router_settings": {"num_retries": 0, "disable_cooldowns": True},
-        "general_settings": {"disable_spend_logs": True, "disable_error_logs": True, "infer_model_from_keys": False},
+        "general_settings": {"disable_spend_logs": True, "disable_error_logs": True, "infer_model_from_keys": False}
+        | ({"master_key": key} if key is not None else {}),
     }
 
 
@@ -104,7 +106,7 @@ def _surroundings() -> dict[str, str]:
 
 
 @contextmanager
-def litellm_proxy(models: dict[str, str], workers: int) -> Iterator[Proxy]:
+def litellm_proxy(models: dict[str, str], workers: int, key: str | None = None) -> Iterator[Proxy]:
     """LiteLLM's proxy on a loopback port, for as long as the block runs.
 
     On uvicorn, its default and what its documentation recommends; granian was as fast here.
@@ -115,7 +117,7 @@ def litellm_proxy(models: dict[str, str], workers: int) -> Iterator[Proxy]:
     program, port = litellm_environment() / "litellm", free_port()
     with tempfile.TemporaryDirectory(prefix="dsky-bench-") as folder:
         config, log = Path(folder) / "config.yaml", Path(folder) / "log"
-        config.write_text(yaml.safe_dump(configuration(models)))
+        config.write_text(yaml.safe_dump(configuration(models, key)))
         command = [str(program), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
         command += ["--num_workers", str(workers), "--telemetry", "False"]
         with log.open("w") as output:
