@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, exists, select, update
+from sqlalchemy import Row, bindparam, delete, exists, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from schemas.errors import Conflict
+from schemas.errors import Conflict, NotFound
 from schemas.message import now
 from schemas.webhook import TEST, Delivery, DeliveryList, DeliveryState, Webhook, delivery_id
 from storage import pages
@@ -59,10 +59,11 @@ class DeliveryRepository:
     def __init__(self, database: Database) -> None:
         self._database = database
         insert: Any = postgresql.insert if database.dialect == "postgresql" else sqlite.insert
-        self._enter = insert(DELIVERIES).on_conflict_do_nothing()
+        self._enter = insert(DELIVERIES).from_select(list(_NEW), _OF_WEBHOOK).on_conflict_do_nothing()
 
     async def enter(self, happened: Sequence[Happened]) -> None:
-        """Have webhooks told of what has happened; entered again, it changes nothing."""
+        """Have webhooks told of what has happened; entered again, it changes nothing. One that is deleted meanwhile, by
+        itself or with its tenant, is told nothing, and no row of it comes to be."""
         if not happened:
             return
         at = now()
@@ -70,20 +71,22 @@ class DeliveryRepository:
             _new(each.id, each.webhook_id, each.tenant, each.event, at, each.target, each.place) for each in happened
         ]
         async with self._database.begin() as connection:
-            await connection.execute(self._enter, rows)
+            await connection.execute(self._enter, [_bound(row) for row in rows])
 
     async def test(self, webhook: Webhook) -> Delivery:
         """Have a webhook told that this is a test.
 
         Raises:
             Conflict: it is disabled.
+            NotFound: it was deleted meanwhile.
         """
         if not webhook.enabled:
             raise Conflict(f"the webhook {webhook.id} is disabled, and is sent nothing; enable it first")
         at = now()
         row = _new(delivery_id(webhook.id, TEST, at), webhook.id, webhook.tenant, TEST, at)
         async with self._database.begin() as connection:
-            await connection.execute(self._enter, [row])
+            if not (await connection.execute(self._enter, _bound(row))).rowcount:
+                raise NotFound("webhook", webhook.id)
         return Delivery.model_validate({**row, "next_attempt_at": at})
 
     async def list(self, webhook_id: str, limit: int, cursor: str | None = None) -> DeliveryList:
@@ -160,6 +163,21 @@ class DeliveryRepository:
             deleted += gone
             if gone < AT_ONCE:
                 return deleted
+
+
+_NEW = {
+    column.name: bindparam(f"new_{column.name}", type_=column.type)
+    for column in DELIVERIES.c
+    if column.name not in ("status", "error", "attempted_at")
+}
+_OF_WEBHOOK = (
+    select(*_NEW.values()).where(WEBHOOKS.c.id == _NEW["webhook_id"]).with_for_update(read=True, key_share=True)
+)
+"""A new row, if there is its webhook; on PostgreSQL nobody deletes that before the row is there to be deleted too."""
+
+
+def _bound(row: dict[str, Any]) -> dict[str, Any]:
+    return {f"new_{name}": value for name, value in row.items()}
 
 
 def _new(

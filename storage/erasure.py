@@ -89,7 +89,8 @@ class Erasure:
         """
         removed: Counter[str] = Counter()
         async with self._database.begin() as connection:
-            for table in (DELIVERIES, WEBHOOKS, QUALITIES, CALLS, TASKS, WORKFLOWS, AUDIT):
+            # Webhooks before deliveries: whoever enters one holds its webhook, and has it entered then.
+            for table in (WEBHOOKS, DELIVERIES, QUALITIES, CALLS, TASKS, WORKFLOWS, AUDIT):
                 removed[table.name] += await _rows(connection, delete(table).where(table.c.tenant == tenant))
             keys = (await connection.execute(select(API_KEYS.c.id).where(API_KEYS.c.tenant == tenant))).scalars().all()
             for key in keys:

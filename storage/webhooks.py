@@ -23,6 +23,10 @@ from schemas.webhook import (
 from storage.database import Database
 from storage.tables import DELIVERIES, WEBHOOKS
 
+ADDING_LOCK = 0x0DE5_0577
+"""First half of the keys of PostgreSQL's advisory locks, one for each tenant; any that nobody else in the database uses
+with two halves."""
+
 
 @dataclass(frozen=True, slots=True)
 class KeptWebhook:
@@ -53,10 +57,13 @@ class WebhookRepository:
         secret = new_secret()
         row = {**webhook.model_dump(), "events": _words(webhook.events), "secret": secret, "old_secret": None}
         async with self._database.begin() as connection:
-            its = select(func.count()).select_from(WEBHOOKS).where(WEBHOOKS.c.tenant == tenant)
-            if (await connection.execute(its)).scalar_one() >= MAX_WEBHOOKS:
-                raise Conflict(f"a tenant has at most {MAX_WEBHOOKS} webhooks; delete one that is not needed any more")
+            # Counted while nobody else can add one: SQLite has one writer, PostgreSQL a lock for whoever asks for it.
+            if self._database.dialect == "postgresql":
+                await connection.execute(select(func.pg_advisory_xact_lock(ADDING_LOCK, func.hashtext(tenant))))
             await connection.execute(insert(WEBHOOKS), [row])
+            count = select(func.count()).select_from(WEBHOOKS).where(WEBHOOKS.c.tenant == tenant)
+            if (await connection.execute(count)).scalar_one() > MAX_WEBHOOKS:
+                raise Conflict(f"a tenant has at most {MAX_WEBHOOKS} webhooks; delete one that is not needed any more")
         return CreatedWebhook(webhook=webhook, secret=secret)
 
     async def list(self, tenant: str) -> tuple[Webhook, ...]:
@@ -103,8 +110,9 @@ class WebhookRepository:
         """Delete it with its deliveries, and return how it was."""
         async with self._database.begin() as connection:
             was = _webhook(await _row(connection, tenant, webhook_id))
-            await connection.execute(delete(DELIVERIES).where(DELIVERIES.c.webhook_id == webhook_id))
+            # First the webhook: whoever enters a delivery for it holds it, and has that entered then.
             await connection.execute(delete(WEBHOOKS).where(_its(tenant, webhook_id)))
+            await connection.execute(delete(DELIVERIES).where(DELIVERIES.c.webhook_id == webhook_id))
         return was
 
     async def enabled(self, tenants: Iterable[str]) -> tuple[Webhook, ...]:

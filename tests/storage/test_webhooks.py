@@ -97,6 +97,12 @@ async def test_a_tenant_has_so_many_webhooks_and_no_more(webhooks: WebhookReposi
     await made(webhooks)
 
 
+async def test_those_who_make_webhooks_at_once_make_no_more_than_a_tenant_may_have(webhooks: WebhookRepository) -> None:
+    made_at_once = await asyncio.gather(*(made(webhooks) for _ in range(MAX_WEBHOOKS + 5)), return_exceptions=True)
+    assert sum(isinstance(each, Conflict) for each in made_at_once) == 5
+    assert len(await webhooks.list("acme")) == MAX_WEBHOOKS
+
+
 @pytest.mark.parametrize(
     ("change", "fields"),
     [
@@ -226,6 +232,37 @@ async def test_old_deliveries_are_forgotten_and_those_of_a_webhook_go_with_it(
     await webhooks.delete("acme", webhook.id)
     assert (await deliveries.list(webhook.id, 5)).deliveries == ()
     assert await deliveries.forget(now() + timedelta(days=1)) == 1
+    async with database.begin() as connection:
+        assert (await connection.execute(DELIVERIES.select())).all() == []
+
+
+async def test_of_a_webhook_that_is_deleted_while_something_is_entered_for_it_nothing_stays(
+    webhooks: WebhookRepository, deliveries: DeliveryRepository, database: Database
+) -> None:
+    # Given somebody who has just read which webhooks are to be told
+    webhook, other = await made(webhooks), await made(webhooks, "other")
+    # When one is deleted, and another erased with its tenant, before what they are to be told is entered
+    await webhooks.delete("acme", webhook.id)
+    await Erasure(database).tenant("other")
+    await deliveries.enter([ended(webhook), ended(other)])
+    with pytest.raises(NotFound):
+        await deliveries.test(webhook)
+    # Then no row tells of either
+    async with database.begin() as connection:
+        assert (await connection.execute(DELIVERIES.select())).all() == []
+
+
+@pytest.mark.parametrize("erased", [False, True], ids=["deleted", "erased"])
+async def test_what_is_being_entered_goes_with_its_webhook(
+    webhooks: WebhookRepository, deliveries: DeliveryRepository, database: Database, erased: bool
+) -> None:
+    # Given webhooks that are deleted while what they are to be told is entered
+    hooks = [await made(webhooks) for _ in range(8)]
+    await asyncio.gather(
+        *(deliveries.enter([ended(hook, f"t{number}") for number in range(20)]) for hook in hooks),
+        *([Erasure(database).tenant("acme")] if erased else (webhooks.delete("acme", hook.id) for hook in hooks)),
+    )
+    # Then whoever came first, nothing is left of them
     async with database.begin() as connection:
         assert (await connection.execute(DELIVERIES.select())).all() == []
 
