@@ -144,11 +144,11 @@ class Courier:
         """Until nothing is due for this webhook."""
         try:
             while not self._stopping:
-                kept = await self._webhooks.kept(webhook_id)
-                if kept is None or not kept.webhook.enabled:
-                    return
-                at_once = 1 if kept.webhook.failing_since else AT_ONCE
                 async with self._room:
+                    kept = await self._webhooks.kept(webhook_id)
+                    if kept is None or not kept.webhook.enabled:
+                        return
+                    at_once = 1 if kept.webhook.failing_since else AT_ONCE
                     attempts = await self._deliveries.claim(webhook_id, at_once, LEASE_S)
                     if not attempts:
                         return

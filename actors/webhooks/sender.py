@@ -16,8 +16,9 @@ from actors.webhooks.schedule import Outcome, retry_after_s
 
 TIMEOUT_S = 15.0
 """Of one attempt, from asking for the address on to the answer's headers."""
-LOOKUPS = 32
-"""Names that are asked for at once."""
+LOOKUPS = 512
+"""Names that are asked for at once: as many as there are attempts. The system goes on asking for a name whose servers are
+silent when the attempt is over, and nobody else's may wait behind those. A thread is begun when it is needed."""
 
 
 class Refused(OSError):
@@ -84,7 +85,9 @@ class Sender:
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
-                aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
+                aiohttp.ClientSession(
+                    connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+                ) as session,
                 session.post(url, data=body, headers=_HEADERS | headers, allow_redirects=False) as reply,
             ):
                 asked_s = retry_after_s(reply.headers.get("Retry-After"))

@@ -3,13 +3,16 @@
 import asyncio
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from actors.webhooks.sender import Sender
+from schemas.webhook import MAX_WEBHOOKS
 from tests.broker import free_port
 from tests.certificates import Authority
 from tests.webhooks.receiver import Answer, Receiver
@@ -74,6 +77,39 @@ async def test_a_body_that_never_ends_is_not_read(sender: Sender, receiver: Rece
     assert outcome.status == 200
     before = receiver.sent_bytes
     assert before < 16 * 1024 * 1024
+
+
+async def test_a_body_that_nobody_here_could_unpack_changes_nothing(sender: Sender, receiver: Receiver) -> None:
+    receiver.answers.append(Answer(200, {"Content-Encoding": "br"}))
+    assert (await sender.send(receiver.url, True, {}, b"{}")).succeeded
+
+
+async def test_names_whose_servers_are_silent_hold_up_no_other(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a system that gets no answer for some names, and goes on asking
+    over, ask = threading.Event(), socket.getaddrinfo
+
+    def asked(host: str, *about: Any) -> Any:
+        if host.endswith(".silent.example"):
+            over.wait()
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return ask("127.0.0.1", *about)
+
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
+    sender = Sender(timeout_s=2.0)
+    # When more are told at such names than one tenant may have webhooks, and then one whose name is known
+    silent = [sender.send(f"https://{number}.silent.example", True, {}, b"{}") for number in range(4 * MAX_WEBHOOKS)]
+    waiting = [asyncio.create_task(each) for each in silent]
+    try:
+        await asyncio.sleep(0)  # they ask first
+        outcome = await sender.send(receiver.url.replace("127.0.0.1", "known.example"), True, {}, b"{}")
+        # Then that is told
+        assert outcome.succeeded
+    finally:
+        over.set()
+        await asyncio.gather(*waiting)
+        await sender.close()
 
 
 async def test_what_a_busy_receiver_asks_for_is_told(sender: Sender, receiver: Receiver) -> None:
