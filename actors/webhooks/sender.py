@@ -17,8 +17,8 @@ from actors.webhooks.schedule import Outcome, retry_after_s
 TIMEOUT_S = 15.0
 """Of one attempt, from asking for the address on to the answer's headers."""
 LOOKUPS = 512
-"""Names that are asked for at once: as many as there are attempts. The system goes on asking for a name whose servers are
-silent when the attempt is over, and nobody else's may wait behind those. A thread is begun when it is needed."""
+"""Names that are asked for at once: as many as there are attempts. The system goes on asking for a name whose servers
+are silent when the attempt is over, and nobody else's may wait behind those. A thread is begun when it is needed."""
 
 
 class Refused(OSError):
