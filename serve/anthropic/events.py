@@ -58,9 +58,14 @@ class _Events:
         """Of the newest block."""
         self._open: str | None = None
         """What that is, while it is open."""
+        self._waiting = ""
+        """Text that came while a wish was being told: the block of that, once stopped, does not open again."""
 
     def text(self, text: str) -> Iterator[bytes]:
         """A further piece of the answer."""
+        if self._open == "tool_use":
+            self._waiting += text
+            return
         if self._open != "text":
             yield from self._begin({"type": "text", "text": ""})
         yield _event("content_block_delta", index=self._index, delta={"type": "text_delta", "text": text})
@@ -68,10 +73,19 @@ class _Events:
     def wish(self, wish: Wish) -> Iterator[bytes]:
         """A further piece of a wish for a tool."""
         if wish.begins:
+            yield from self._told_meanwhile()
             yield from self._begin(tool_use(wish.id, wish.name, {}))
         if wish.arguments:
             delta = {"type": "input_json_delta", "partial_json": wish.arguments}
             yield _event("content_block_delta", index=self._index, delta=delta)
+
+    def _told_meanwhile(self) -> Iterator[bytes]:
+        """The text that waited for the end of a wish."""
+        if self._waiting:
+            if self._open == "tool_use":
+                yield from self._stop()
+            waiting, self._waiting = self._waiting, ""
+            yield from self.text(waiting)
 
     def _begin(self, block: dict[str, Any]) -> Iterator[bytes]:
         yield from self._stop()
@@ -101,8 +115,8 @@ class _Events:
         # A wish that has begun is told to its end first: its block does not open again.
         for wish in (wish for wish in end.wishes if not wish.begins):
             yield from self.wish(wish)
-        if end.rest:
-            yield from self.text(end.rest)
+        self._waiting += end.rest
+        yield from self._told_meanwhile()
         for wish in (wish for wish in end.wishes if wish.begins):
             yield from self.wish(wish)
         yield from self._stop()

@@ -316,6 +316,23 @@ async def test_a_character_that_comes_in_two_halves_is_put_together(provider: Op
     assert (served.text, "".join(told)) == ("a🙂bc?", "a🙂bc?")
 
 
+async def test_a_character_of_a_tool_calls_arguments_that_comes_in_two_halves_is_put_together(
+    provider: OpenAIProvider, server: Started
+) -> None:
+    # Given a server that cuts between the halves of one character, and leaves one half alone
+    told: list[ToolCallPiece] = []
+    said = ['{"a": "\ud83d', "\ude42b\ud83d", "", '"}']
+    first = {"index": 0, "id": "call_1", "function": {"name": "look", "arguments": said[0]}}
+    more = [wishes({"index": 0, "function": {"arguments": each}}) for each in said[1:]]
+    url = await server(streaming([wishes(first), *more, chunk(finish_reason="tool_calls"), DONE]))
+    # When it streams
+    served = await provider.complete(attempt(url), Heard(tell_call=told.append))
+    # Then the character is whole, the lonely half can travel, and the pieces are what the whole is
+    (call,) = served.tool_calls
+    assert call.arguments == "".join(piece.arguments for piece in told) == '{"a": "🙂b?"}'
+    assert [piece.offset for piece in told] == [0, 7, 9]
+
+
 async def test_only_the_first_choice_is_heard(provider: OpenAIProvider, server: Started) -> None:
     other = b'data: {"choices": [{"index": 1, "delta": {"content": "Other."}}]}\n\n'
     url = await server(streaming([says("Hello."), other, chunk(finish_reason="stop"), DONE]))

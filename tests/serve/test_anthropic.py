@@ -11,7 +11,13 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
+from schemas.completion import ToolCall
+from schemas.message import now
 from schemas.problem import Problem
+from schemas.task import Task
+from serve.anthropic.events import events
+from serve.openai.live import End, Text
+from serve.openai.wished import Wish
 from serve.problems import as_anthropic, reply
 from tests.broker import Broker
 from tests.serve.keys import at, make
@@ -158,6 +164,39 @@ async def test_a_stream_tells_wishes_for_tools_as_they_are_written(
     async with client.messages.stream(**asked(tools=[LOOK])) as stream:
         message = await stream.get_final_message()
     assert [block.input for block in message.content if block.type == "tool_use"] == [{"place": "text"}] * 2
+
+
+class Following:
+    """Stands for a task that is followed: these things happen."""
+
+    def __init__(self, *moments: Any) -> None:
+        self._moments = list(moments)
+
+    async def next(self, patience_s: float) -> Any:
+        return self._moments.pop(0)
+
+
+async def test_text_that_comes_amid_a_wish_waits_for_its_end() -> None:
+    # Given a model that says something in the midst of its wishes, the last of it heard only when it ends
+    calls = (ToolCall(id="a", name="walk", arguments='{"to": "it"}'), ToolCall(id="b", name="look", arguments="{}"))
+    task = Task(task_id="t", status="completed", prompt="p", created_at=now(), tool_calls=calls)
+    live: Any = Following(
+        *(Text("Let"), Wish(0, "a", "walk", '{"to":', begins=True)),
+        *(Text(" me"), Wish(0, "a", "walk", ' "it"}', begins=False)),
+        *(Wish(1, "b", "look", "{", begins=True), Text(" see")),
+        End(task, ".", (Wish(1, "b", "look", "}", begins=False),)),
+    )
+    # When it is streamed
+    told = [json.loads(raw.decode().split("data: ")[1]) async for raw in events(live, SERVICE, task)]
+    # Then each piece is in a block of its kind, one block after the other, and nothing is lost
+    blocks: list[str] = []
+    for event in told:
+        if event["type"] == "content_block_start":
+            blocks.append("")
+        elif event["type"] == "content_block_delta":
+            assert event["index"] == len(blocks) - 1
+            blocks[-1] += event["delta"].get("partial_json") or event["delta"]["text"]
+    assert blocks == ["Let", '{"to": "it"}', " me", "{}", " see."]
 
 
 @pytest.mark.parametrize("streamed", [False, True])

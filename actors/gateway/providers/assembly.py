@@ -16,6 +16,8 @@ class _Wish:
     id: str | None = None
     name: str = ""
     arguments: list[str] = field(default_factory=list)
+    half: str = ""
+    """Of a character whose other half is still to come."""
     told: int | None = None
     """Characters of its arguments that were passed on; None: nothing of it was."""
 
@@ -95,15 +97,9 @@ class Assembly:
 
     def _say(self, text: str) -> None:
         """Passes a piece on. A character outside the basic plane may come in two halves, one in each of two pieces."""
-        if not text:
-            return
-        if text.isascii() and not self._half:
+        if text:
+            text, self._half = _joined(self._half, text)
             self._heard.say(text)
-            return
-        text, self._half = self._half + text, ""
-        if "\ud800" <= text[-1] <= "\udbff":
-            text, self._half = text[:-1], text[-1]
-        self._heard.say(_whole(text))
 
     def _wish(self, delta: dict[str, Any]) -> None:
         function = delta.get("function") or {}
@@ -118,7 +114,7 @@ class Assembly:
         wish.id = wish.id or id_
         if isinstance(name, str):
             wish.name = wish.name or name
-        arguments = arguments if isinstance(arguments, str) else ""
+        arguments, wish.half = _joined(wish.half, arguments if isinstance(arguments, str) else "")
         wish.arguments.append(arguments)
         self._heard.beside(len(arguments))
         if (piece := wish.fresh(arguments)) is not None:
@@ -130,7 +126,7 @@ class Assembly:
         if self._half:
             heard.say("?")
             self._half = ""
-        tool_calls = tuple(tool_call(self._service, w.id, w.name, "".join(w.arguments)) for w in self._wishes)
+        tool_calls = tuple(tool_call(self._service, w.id, w.name, "".join(w.arguments) + w.half) for w in self._wishes)
         said = bool(heard.text.strip() or tool_calls)
         if said and not heard.completion_tokens:  # an answer is never without tokens
             heard.completion_tokens = None
@@ -144,6 +140,15 @@ class Assembly:
             completion_tokens=heard.completion_tokens,
             tool_calls=tool_calls,
         )
+
+
+def _joined(half: str, text: str) -> tuple[str, str]:
+    """What can be passed on of a piece, with half a character that came before it; and the half that it ends in."""
+    if not half and text.isascii():
+        return text, ""
+    text = half + text
+    half = text[-1] if "\ud800" <= text[-1:] <= "\udbff" else ""
+    return _whole(text.removesuffix(half)), half
 
 
 def _whole(text: str) -> str:
