@@ -1,11 +1,21 @@
-"""nats-py's client, with two turns of the event loop less between a message and its answer."""
+"""nats-py's client, with two turns of the event loop less between a message and its answer, which nothing that somebody
+sends makes deaf."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
+from nats.protocol import parser
+
+# The server parts a line at spaces and tabs. nats-py does at form feeds and vertical tabs too, which a subject may
+# hold: it took such a message for a breach of the protocol, connected anew, and got it again.
+_WORD, _GAP = rb"([^ \t\r\n]+)", rb"[ \t]+"
+_TO = _WORD + _GAP + _WORD + _GAP + rb"(" + _WORD + _GAP + rb")?"
+parser.MSG_RE = re.compile(rb"\AMSG" + _GAP + _TO + rb"(\d+)\r\n")
+parser.HMSG_RE = re.compile(rb"\AHMSG" + _GAP + _TO + rb"(\d+)" + _GAP + rb"(\d+)\r\n")
 
 
 class Connection(Client):  # type: ignore[misc]
@@ -43,3 +53,25 @@ class Connection(Client):  # type: ignore[misc]
             await super()._process_msg(sid, subject, reply, data, headers)
         else:
             taken(self._build_message(sid, subject, reply, data, await self._process_headers(headers)))
+
+    # The library reads no more, and does not connect anew for half a minute, once a message cannot be decoded.
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            found: dict[str, str] | None = await super()._process_headers(headers)
+        except (ValueError, IndexError):  # the first line is none of NATS
+            return self._parse_header_lines(headers.partition(b"\r\n")[2]) or None
+        return found
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        """What is no UTF-8 in a subject is replaced, and the subject then nobody's."""
+        return self.msg_class(
+            subject=subject.decode(errors="replace"),
+            reply=reply.decode(errors="replace"),
+            data=data,
+            headers=headers,
+            _client=self,
+            _sid=sid,
+        )

@@ -127,7 +127,7 @@ class Puller:
     async def _leave(self, subscription: Subscription) -> None:
         """Ask for nothing more. What is on its way is still taken: dropped, it would come again much later."""
         try:
-            with contextlib.suppress(nats.errors.Error, TimeoutError):
+            with contextlib.suppress(Exception):
                 async with asyncio.timeout(LEAVE_S):
                     await subscription.drain()
         finally:
@@ -137,8 +137,7 @@ class Puller:
 
     async def _on_message(self, msg: Msg) -> None:
         self._heard_at = asyncio.get_running_loop().time()
-        status = (msg.headers or {}).get("Status")
-        if status is not None:
+        if (status := _status(msg)) is not None:
             await self._on_status(status, msg)
             return
         self._asked = max(0, self._asked - 1)
@@ -200,7 +199,7 @@ class Puller:
         finally:
             await self._leave(subscription)
             while not coming.empty():
-                if (msg := coming.get_nowait()) is not None and (msg.headers or {}).get("Status") is None:
+                if (msg := coming.get_nowait()) is not None and _status(msg) is None:
                     with contextlib.suppress(nats.errors.Error):
                         await msg.nak()
 
@@ -220,8 +219,7 @@ class Puller:
                     msg = await coming.get()
                     if msg is None:
                         break
-                    status = (msg.headers or {}).get("Status")
-                    if status is None:
+                    if (status := _status(msg)) is None:
                         batch.append(msg)
                     elif status != "100":
                         if status not in ("404", "408"):
@@ -310,3 +308,9 @@ class Puller:
             for msg in batch:
                 with contextlib.suppress(nats.errors.Error):
                     await msg.in_progress()
+
+
+def _status(msg: Msg) -> str | None:
+    """The server's word on what was asked for. What is to be acknowledged is a message, whatever its sender wrote into
+    its headers."""
+    return None if msg.reply else (msg.headers or {}).get("Status")

@@ -40,7 +40,7 @@ async def messages(
         async with contextlib.aclosing(bus.ask_many(f"$JS.API.DIRECT.GET.{stream}", request)) as answers:
             async for msg in answers:
                 headers = msg.headers or {}
-                if "Status" in headers:
+                if "Nats-Sequence" not in headers:  # a status, which a message's own headers may pretend to be
                     pending = int(headers.get("Nats-Num-Pending", "0")) if headers["Status"] == "204" else 0
                     break
                 start = int(headers["Nats-Sequence"]) + 1

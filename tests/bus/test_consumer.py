@@ -136,6 +136,30 @@ async def test_no_more_are_handled_at_once_than_allowed(bus: Bus, tasks: TaskLog
     assert most == 3
 
 
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_message_whose_headers_pretend_to_be_a_status_is_handled_as_any_other(
+    bus: Bus, pull: Pull, together: bool
+) -> None:
+    # Given messages of somebody who wrote into their headers what the server tells whoever pulls
+    for status in ("100", "404", "408", "409"):
+        subject = TaskLogEntry("default", f"t{status}", "accepted")
+        await bus.acknowledged(subject, b"x", {"Status": status, "Nats-Pending-Messages": "9"}, LONG_S)
+    seen = Seen()
+
+    async def handle(msg: Msg) -> None:
+        seen(msg)
+
+    async def handle_all(batch: list[Msg]) -> None:
+        for msg in batch:
+            seen(msg)
+
+    # When they are pulled
+    pull(handle, together=handle_all if together else None)
+    await all_done(bus)
+    # Then each was handled, the first time that it came
+    assert (seen.tasks, set(seen.deliveries)) == (["t100", "t404", "t408", "t409"], {1})
+
+
 WORKER = """
 import asyncio, sys
 from bus.client import Bus
@@ -330,7 +354,7 @@ async def test_many_messages_that_come_again_do_not_hold_up_a_new_one(bus: Bus, 
     for _ in range(8):
         await died.fetch(100)
     await died.unsubscribe()
-    alone, batches = Seen(), []
+    alone, batches = Seen(), list[str]()
 
     async def handle(msg: Msg) -> None:
         alone(msg)

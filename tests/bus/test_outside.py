@@ -1,12 +1,15 @@
 """What the outside user may do, on a real server: submit, command, wake and read its tenant's, and nothing else."""
 
 import asyncio
+import contextlib
+from urllib.parse import SplitResult, urlsplit
 
 import nats.errors
 import pytest
 from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 
+from bus import history
 from bus.client import Bus
 from bus.codec import decode, decode_as, encode
 from bus.streams import TASKS, WAKES, WORKFLOWS
@@ -125,6 +128,64 @@ async def test_a_wake_from_outside_neither_empties_the_queue_nor_wakes_what_is_n
     # Then it is refused
     assert b'"error"' in reply.data
     assert (await bus.js.stream_info(WAKES)).state.messages == 1
+
+
+async def test_a_wake_whose_headers_pretend_to_be_a_status_does_not_end_the_reading_of_those_after_it(
+    bus: Bus, outside: Outside
+) -> None:
+    # Given a wake from outside that looks like the end of a batch, and one of another tenant after it
+    pretended = {"Status": "204", "Nats-Num-Pending": "0"}
+    await outside.client.request(str(WorkflowWake(TENANT, "w")), b"x", timeout=LONG_S, headers=pretended)
+    await WorkflowLog(bus).wake("other", "w", command())
+    # When an engine that starts looks through them
+    async with contextlib.aclosing(history.messages(bus, WAKES, WorkflowWake.pattern())) as wakes:
+        found = [(msg.headers or {})["Nats-Subject"] async for msg in wakes]
+    # Then it sees both
+    assert found == [str(WorkflowWake(TENANT, "w")), str(WorkflowWake("other", "w"))]
+
+
+UNREADABLE = [
+    b"PUB devskyy.v1.commands.default.\xff 1\r\nx\r\n",
+    b"PUB devskyy.v1.commands.default.a\x0bb 1\r\nx\r\n",
+    b"PUB devskyy.v1.commands.default.a\x0cb 1\r\nx\r\n",
+    b"PUB devskyy.v1.commands.default.a\x00b 1\r\nx\r\n",
+    b"HPUB devskyy.v1.commands.default.h\x0bi 24 25\r\nNATS/1.0\r\nName: more\r\n\r\nx\r\n",
+    b"HPUB devskyy.v1.submit.default 8 9\r\nNATS/1.0x\r\n",
+    b"HPUB devskyy.v1.submit.default 15 16\r\nNATS/1.0 \xff\xff\r\n\r\nx\r\n",
+    b"HPUB devskyy.v1.submit.default 19 20\r\nNATS/1.0 100 \xff\xff\r\n\r\nx\r\n",
+    b"HPUB devskyy.v1.submit.default 18 19\r\nNATS/1.0\r\n\xff: a\r\n\r\nx\r\n",
+]
+
+
+async def test_nothing_that_comes_from_outside_makes_the_platform_deaf(broker: Broker, bus: Bus) -> None:
+    heard: list[bytes] = []
+
+    async def hear(msg: Msg) -> None:
+        heard.append(msg.data)
+
+    await bus.client.subscribe("devskyy.v1.>", cb=hear)
+    await bus.settle()
+    # Given a client that writes to the socket what no library would
+    at = urlsplit(broker.outside_url)
+    reader, writer = await asyncio.open_connection(at.hostname, at.port)
+    await reader.readline()
+    writer.write(b'CONNECT {"headers":true,"verbose":false,"user":"%s","pass":"%s"}\r\n' % _login(at))
+    # When it sends that
+    for line in UNREADABLE:
+        writer.write(line)
+    writer.write(b"PUB devskyy.v1.submit.default 4\r\nlast\r\n")
+    await writer.drain()
+    # Then all of it is heard, on the one connection
+    await until(lambda: b"last" in heard)
+    assert heard == [b"x"] * len(UNREADABLE) + [b"last"]
+    assert bus.client.stats["reconnects"] == 0
+    writer.close()
+    await writer.wait_closed()
+
+
+def _login(url: SplitResult) -> tuple[bytes, bytes]:
+    assert url.username is not None and url.password is not None
+    return url.username.encode(), url.password.encode()
 
 
 FORBIDDEN_TO_PUBLISH = [
