@@ -68,17 +68,20 @@ LOCALHOST = ".localhost"
 HOW = "http and private addresses are for whoever runs the platform, or for all with DEVSKYY_WEBHOOK_PRIVATE=true"
 
 
-def refusal(address: str, reach: Reach) -> str | None:
+def refusal(address: str, reach: Reach, called: str | None = None) -> str | None:
     """Why nothing may be sent to an IP address; None: it may.
+
+    Args:
+        called: what the answer calls it; left out, as it is. Whoever named a name is not to learn what that means here.
 
     Raises:
         ValueError: it is a name.
     """
     public = is_public(ipaddress.ip_address(address.partition("%")[0]))
     if reach is Reach.PUBLIC and not public:
-        return f"{address} is a private address; {HOW}"
+        return f"{called or address} is a private address; {HOW}"
     if reach is Reach.PRIVATE and public:
-        return f"{address} is a public address, and http can be read on the way there; use https"
+        return f"{called or address} is a public address, and http can be read on the way there; use https"
     return None
 
 

@@ -101,7 +101,7 @@ class Sender:
 def _socket(reach: Reach, address: Any) -> socket.socket:
     """A socket for one of the addresses that a name has, or that was given: every connection begins here."""
     family, kind, proto, _, (host, *_) = address
-    if (why := refusal(host, reach)) is not None:
+    if (why := refusal(host, reach, "where it leads")) is not None:
         raise Refused(why)
     return socket.socket(family, kind, proto)
 
