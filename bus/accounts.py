@@ -97,7 +97,12 @@ def accounts(secrets: Mapping[str, str], users: Mapping[str, Permissions], outsi
 
 def tls(cert: object, key: object) -> str:
     """The section `tls`."""
-    return f"tls {{ cert_file: {json.dumps(str(cert))}, key_file: {json.dumps(str(key))}, timeout: {TLS_S:g} }}"
+    return f"tls {{ cert_file: {quoted(cert)}, key_file: {quoted(key)}, timeout: {TLS_S:g} }}"
+
+
+def quoted(path: object) -> str:
+    r"""A path as nats-server reads it, which knows no `\u`."""
+    return json.dumps(str(path), ensure_ascii=False)
 
 
 def _account(outsider: Outsider) -> str:

@@ -1,12 +1,11 @@
 """The configuration of a nats-server of one's own, and the logins that the platform's parts have there."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bus import urls
-from bus.accounts import OUTSIDE, PLATFORM, accounts, first_outsider, outsider, tls
+from bus.accounts import OUTSIDE, PLATFORM, accounts, first_outsider, outsider, quoted, tls
 from bus.logins import Logins
 from bus.nats_users import hashed, new_password
 from bus.permissions import SUPERVISOR, Permissions
@@ -85,7 +84,7 @@ server_name: devskyy
 {secret}
 
 # What is acknowledged is on the disk. The streams set {set_aside(budget):,} bytes aside (DEVSKYY_STREAM_BYTES).
-jetstream {{ store_dir: {json.dumps(place.store_dir)}, sync_interval: always, max_file_store: {NO_LIMIT} }}
+jetstream {{ store_dir: {quoted(place.store_dir)}, sync_interval: always, max_file_store: {NO_LIMIT} }}
 
 # cluster {{ name: devskyy, listen: "0.0.0.0:6222", routes: [ nats://one:6222, nats://two:6222, nats://three:6222 ] }}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import nats.errors
 
 from bus import urls
-from bus.accounts import OUTSIDE, accounts, first_outsider, outsider, tls
+from bus.accounts import OUTSIDE, accounts, first_outsider, outsider, quoted, tls
 from bus.files import write_private
 from bus.permissions import SUPERVISOR, Permissions
 from bus.tls import NOBODY_ELSE, Served, Trust
@@ -115,10 +115,10 @@ def write_config(
     config = f"""# Written at every start; changes here are lost.
 listen: {json.dumps(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")}
 server_name: devskyy
-log_file: {json.dumps(str(logs / "nats.log"))}
+log_file: {quoted(logs / "nats.log")}
 logfile_size_limit: 10MB
 logfile_max_num: 4
-jetstream {{ store_dir: {json.dumps(str(store))}, sync_interval: always, max_file_store: {NO_LIMIT} }}
+jetstream {{ store_dir: {quoted(store)}, sync_interval: always, max_file_store: {NO_LIMIT} }}
 {tls(served.cert, served.key) if served else ""}
 accounts {{
   $SYS: {{ users: [ {{ user: {SYSTEM}, password: {json.dumps(credentials.passwords[SYSTEM])}, permissions: {{

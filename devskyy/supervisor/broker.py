@@ -128,7 +128,7 @@ class EmbeddedBroker:
         """Why what was changed is not in force."""
         self.version: str | None = None
         """Of the file of NATS users, as the server knows it."""
-        self._written = ""
+        self._written = self._read = ""
         self._seen: tuple[object, ...] = ()
         self._shown = self._home / "nats" / "shown.pem"
         self._certificates: list[bytes] = []
@@ -187,9 +187,13 @@ class EmbeddedBroker:
         )
         self._seen, self._written = seen, version
 
+    def starting(self) -> None:
+        """A server is about to read what is written. What is written meanwhile it may not have seen."""
+        self._read = self._written
+
     def started(self) -> None:
-        """The server knows what was written."""
-        self.version, self.trouble = self._written, None
+        """The server knows what it has read."""
+        self.version, self.trouble = self._read, None
 
     async def changed(self) -> None:
         """Until other clients are to be let in, or the certificate was renewed, and the server has taken that up."""
@@ -210,6 +214,7 @@ class EmbeddedBroker:
                 self._seen = () if isinstance(error, OSError) else seen
                 self.trouble = f"NATS goes on as it was: {error}"
                 return
+            self._read = self._written
             self.started()
             log.info("the broker took up its configuration", nats_users=len(self._nats_users.valid()))
             return

@@ -150,6 +150,7 @@ class Supervisor:
         assert self._broker is not None
         self._nats_began = _clock()
         command = [server.binary(), "-c", str(self._broker.config)]
+        self._broker.starting()
         self._nats = await self._spawn(command, "nats-server", server.environment())
         where = self._home / "logs" / "nats.log"
         await _answers(self._broker.port, self._nats, 10, "nats-server", where, self._broker.host)

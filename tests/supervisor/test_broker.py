@@ -62,6 +62,7 @@ async def running(settings: Settings) -> AsyncIterator[EmbeddedBroker]:
     """A server that is told what its supervisor tells it, with the state that tells others."""
     broker = EmbeddedBroker(settings)
     broker.write()
+    broker.starting()
     process = await asyncio.create_subprocess_exec(server.binary(), "-c", str(broker.config), stderr=-3)
     broker.started()
 
@@ -221,6 +222,27 @@ async def test_it_is_not_said_that_somebody_is_shut_out_before_it_is_so(
         assert (code, "NATS has not taken it up" in err) == (1, True)
         with pytest.raises(Unavailable, match="acme"):
             await Forgetting(home, embedded=True).forget(Forget(tenant="acme"))
+
+
+def test_a_server_that_starts_is_not_said_to_know_who_was_made_meanwhile(home: Path) -> None:
+    # Given a server that has read its configuration
+    broker = EmbeddedBroker(settings(home))
+    broker.write()
+    broker.starting()
+    # When somebody is made, and it cannot be told of that before it is up
+    NatsUsers(home).create("shop", "acme", "write")
+    broker.write()
+    broker.started()
+    # Then it does not pass for one that knows
+    assert broker.version != NatsUsers(home).version()
+
+
+async def test_a_home_may_be_spelled_in_any_letters(tmp_path: Path) -> None:
+    home = tmp_path / "Zoë"
+    home.mkdir()
+    async with running(settings(home)) as broker:
+        client = await nats.connect(broker.url(SUPERVISOR))
+        await client.close()
 
 
 async def test_a_tenant_is_not_said_to_be_shut_out_where_the_supervisor_was_killed(home: Path, devskyy: Cli) -> None:
