@@ -47,6 +47,21 @@ def check_text(text: str) -> str:
 Text = Annotated[str, AfterValidator(check_text)]
 """Text that can travel."""
 
+
+def check_storable(text: str) -> str:
+    """Refuse what PostgreSQL's text cannot hold.
+
+    Raises:
+        ValueError: it holds NUL. The sentence goes on from what holds it.
+    """
+    if "\0" in text:
+        raise ValueError("holds NUL, which not every database can keep")
+    return text
+
+
+Storable = Annotated[Text, AfterValidator(check_storable)]
+"""Text that can be a row's, or looked for in one."""
+
 MAX_DEPTH = 32
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from schemas.message import Message, Moment, Strict, Text
+from schemas.message import Message, Moment, Storable, Strict, Text
 from schemas.problem import Problem
 from schemas.task import Links, Shape, Status, Tier
 from schemas.workflow import Parent, WorkflowLinks, WorkflowStatus
@@ -96,7 +96,7 @@ Events = Annotated[
     Field(min_length=1, max_length=100),
     AfterValidator(_in_order),
 ]
-Description = Annotated[Text, Field(max_length=500)]
+Description = Annotated[Storable, Field(max_length=500)]
 
 
 class NewWebhook(Strict):

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Request, Response
 
 from schemas.errors import InvalidRequest, NotAllowed
 from schemas.key import ApiKey, CreatedKey, KeyChange, KeyList, NewKey
-from schemas.message import now
+from schemas.message import Storable, now
 from serve.auth import KEYS
 from serve.caller import Caller, caller, concerns
 from serve.keyring import Keyring
@@ -16,6 +16,8 @@ from serve.problems import documented
 from storage import KeyRepository
 
 router = APIRouter(prefix=KEYS, tags=["keys"])
+
+KeyId = Annotated[Storable, Path(max_length=128)]
 
 log = structlog.get_logger()
 
@@ -76,7 +78,7 @@ async def keys(request: Request) -> KeyList:
         {404: "No such key", 409: "It is revoked", 422: "A field breaks a rule", 503: "Not now; see Retry-After"}
     ),
 )
-async def change(key_id: Annotated[str, Path(max_length=128)], change: KeyChange, request: Request) -> ApiKey:
+async def change(key_id: KeyId, change: KeyChange, request: Request) -> ApiKey:
     """Change what a key may spend, how often it may come, and when it ends. What is left out stays; null takes a limit
     away. Here it holds at once, in other replicas within five seconds.
     """
@@ -89,7 +91,7 @@ async def change(key_id: Annotated[str, Path(max_length=128)], change: KeyChange
 
 
 @router.delete("/{key_id}", responses=documented({404: "No such key", 503: "Not now; see Retry-After"}))
-async def revoke(key_id: Annotated[str, Path(max_length=128)], request: Request) -> ApiKey:
+async def revoke(key_id: KeyId, request: Request) -> ApiKey:
     """Revoke a key, for good. Here it holds at once, in other replicas within five seconds."""
     who = caller(request)
     revoked = await _keys(request).revoke(key_id, _tenant(who))

@@ -6,6 +6,7 @@ import structlog
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from actors.webhooks import addresses
+from schemas.message import Storable
 from schemas.settings import Settings
 from schemas.webhook import (
     EVENTS,
@@ -31,7 +32,7 @@ router = APIRouter(
     prefix="/api/v1/webhooks", tags=["webhooks"], responses=documented({503: "Not now; see Retry-After"})
 )
 
-WebhookId = Annotated[str, Path(description="The webhook's id", max_length=128)]
+WebhookId = Annotated[Storable, Path(description="The webhook's id", max_length=128)]
 
 told = APIRouter(tags=["webhooks"])
 """What the platform sends, for the application's description: doors of those who are told."""

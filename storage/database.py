@@ -167,11 +167,18 @@ def _checked(url: str) -> URL:
 
 
 def _engine(url: URL, *, poolclass: type[NullPool] | None = None, **connect_args: Any) -> AsyncEngine:
+    """Its errors do not repeat what a statement was given: they are logged, and that may be a secret or a prompt."""
     if url.drivername == POSTGRESQL:
         connect_args["timeout"] = CONNECT_TIMEOUT_S
         # A server that was restarted costs one look at the connection instead of a failed request.
-        return create_async_engine(url, poolclass=poolclass, pool_pre_ping=poolclass is None, connect_args=connect_args)
-    engine = create_async_engine(url, poolclass=poolclass, connect_args=connect_args)
+        return create_async_engine(
+            url,
+            poolclass=poolclass,
+            pool_pre_ping=poolclass is None,
+            connect_args=connect_args,
+            hide_parameters=True,
+        )
+    engine = create_async_engine(url, poolclass=poolclass, connect_args=connect_args, hide_parameters=True)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _on_connect(connection: Any, record: object) -> None:  # noqa: ARG001

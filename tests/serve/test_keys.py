@@ -70,6 +70,11 @@ async def test_a_key_that_cannot_be_is_refused(operator: httpx.AsyncClient, body
     assert (await operator.get(DOOR)).json() == {"keys": []}
 
 
+async def test_an_id_that_no_database_could_look_for_is_refused(operator: httpx.AsyncClient) -> None:
+    found = problem(await operator.delete(f"{DOOR}/a%00"))
+    assert (found["status"], found["errors"][0]["field"]) == (422, "path.key_id")
+
+
 async def test_a_revoked_key_is_refused_at_once_and_stays_listed(app: FastAPI, operator: httpx.AsyncClient) -> None:
     # Given a key, When it is revoked, twice
     made = await make(app)

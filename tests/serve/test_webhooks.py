@@ -88,6 +88,7 @@ async def test_a_test_is_on_its_way_and_stands_among_the_deliveries(http: httpx.
         ({"url": "https://a.example", "events": ["task.complete"]}, "events.0", "did you mean 'task.completed'?"),
         ({"url": "https://a.example", "secret": "whsec_mine"}, "secret", "unknown field"),
         ({"url": "http://8.8.8.8/hook"}, "url", "use https"),
+        ({"url": "https://a.example", "description": "a\0b"}, "description", "holds NUL"),
         ({}, "url", "required"),
     ],
 )
@@ -98,6 +99,11 @@ async def test_what_cannot_be_is_refused_by_name(
     assert found["status"] == 422
     assert found["errors"][0]["field"] == field
     assert message in found["errors"][0]["message"]
+
+
+async def test_an_id_that_no_database_could_look_for_is_refused(http: httpx.AsyncClient) -> None:
+    found = problem(await http.get(f"{DOOR}/wh_%00"))
+    assert (found["status"], found["errors"][0]["field"]) == (422, "path.webhook_id")
 
 
 async def test_a_tenant_has_only_so_many(http: httpx.AsyncClient) -> None:

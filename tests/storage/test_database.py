@@ -251,3 +251,14 @@ async def test_a_value_that_breaks_a_rule_is_not_taken_for_an_outage(database: D
     with pytest.raises(DBAPIError):
         async with database.begin() as connection:
             await connection.execute(text("INSERT INTO tasks (tenant, task_id) VALUES ('t', '1')"))
+
+
+async def test_an_error_does_not_repeat_what_was_to_be_written(database: Database) -> None:
+    # Given a row with a secret, which breaks a rule
+    row = {"id": "wh_1", "tenant": "acme", "url": "https://a.example", "secret": "whsec_told_to_nobody"}
+    # When it is written, Then whoever logs the error does not log the secret
+    with pytest.raises(DBAPIError) as caught:
+        async with database.begin() as connection:
+            names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+            await connection.execute(text(f"INSERT INTO webhooks ({names}) VALUES ({values})"), row)
+    assert "whsec_told_to_nobody" not in str(caught.value)
