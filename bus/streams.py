@@ -1,6 +1,7 @@
 """The streams, buckets and consumers, created at boot. Creating them again changes nothing."""
 
 import asyncio
+import secrets
 from dataclasses import dataclass
 
 import nats.errors
@@ -59,6 +60,11 @@ PAYLOADS_PERCENT = 22
 """Of all bytes. Each of the stores made later may take half as many, beyond what is shared out."""
 WAKE_REPEAT_S = 600.0
 """For so long a wake that is sent again has no effect."""
+OWN_IDS = "devskyy_own_ids"
+"""What the message ids of the platform's own wakes begin with is kept under this name, where nobody from outside may
+read it. Ids are a stream's, of all tenants together: who knew them could have others' wakes dropped as repeats."""
+SHORTEST_REPEAT_S = 0.1
+"""Where it is not the stream that tells repeats: ids of one tenant are not to get in the way of another's."""
 GIB = 1024**3
 BUDGET_BYTES = 16 * GIB
 """What all streams together may take on disk, unless told otherwise. JetStream sets it aside when it creates them."""
@@ -238,6 +244,7 @@ def _stream_configs(budget: int, keep_s: float) -> list[api.StreamConfig]:
             retention=api.RetentionPolicy.WORK_QUEUE,
             # The intake answers on the reply subject; JetStream's own acknowledgement would come first.
             no_ack=True,
+            duplicate_window=SHORTEST_REPEAT_S,
             max_bytes=budget * 3 // 100,
             discard=api.DiscardPolicy.NEW,
         ),
@@ -245,6 +252,7 @@ def _stream_configs(budget: int, keep_s: float) -> list[api.StreamConfig]:
             name=COMMANDS,
             subjects=[TaskCommand.pattern()],
             allow_direct=True,
+            duplicate_window=SHORTEST_REPEAT_S,
             max_msgs_per_subject=16,
             max_age=keep_s,
             max_bytes=budget // 50,
@@ -340,7 +348,11 @@ async def _ensure_once(js: JetStreamContext, configs: list[api.StreamConfig], re
     for config in configs:
         assert config.name is not None and config.max_bytes is not None
         before = 0
-        if (there := await _there(js, config.name)) is not None:
+        there = await _there(js, config.name)
+        if config.name == WAKES:
+            known = (there.config.metadata or {}).get(OWN_IDS) if there is not None else None
+            config.metadata = {OWN_IDS: known or secrets.token_hex(12)}
+        if there is not None:
             if there.config.persist_mode != config.persist_mode:
                 await js.delete_stream(config.name)  # this cannot be changed; what is written so can be done without
             else:

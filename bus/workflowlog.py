@@ -18,8 +18,8 @@ from bus.blobs import H_REF
 from bus.client import Bus
 from bus.codec import CONTENT_TYPE, decode, encode
 from bus.consumer import Puller
-from bus.eventlog import EVENT_LIMIT, EventLog, Kind, Logged, Room, WrongLastSequence, write
-from bus.streams import LASTING, PAYLOADS, SNAPSHOTS, STATES, TIMEKEEPERS, TIMERS, WAKES, WORKFLOWS
+from bus.eventlog import EVENT_LIMIT, RETRY_S, EventLog, Kind, Logged, Room, WrongLastSequence, write
+from bus.streams import LASTING, OWN_IDS, PAYLOADS, SNAPSHOTS, STATES, TIMEKEEPERS, TIMERS, WAKES, WORKFLOWS
 from bus.subjects import WorkflowDue, WorkflowEvents, WorkflowLogEntry, WorkflowSnapshot, WorkflowTimer, WorkflowWake
 from schemas.errors import BusUnavailable, DecodeError, DevSkyyError, KeyReused, NotFound
 from schemas.message import Message, now
@@ -69,6 +69,7 @@ class WorkflowLog:
         self._bus, self._patience_s = bus, patience_s
         self._log = EventLog(bus, KIND, patience_s)
         self._room = Room(bus, (WORKFLOWS, WAKES), patience_s)
+        self._own_ids: str | None = None
 
     # -- events ------------------------------------------------------------------------------------------------
 
@@ -180,11 +181,27 @@ class WorkflowLog:
         Raises:
             BusUnavailable, StorageFull: it was not recorded.
         """
-        headers: dict[str, Any] = {"Nats-Msg-Id": f"{tenant}.{workflow_id}.{once or command.command}"}
+        what = f"{command.kind!r} of workflow {workflow_id}"
+        known = f"{await self._own(what)}.{tenant}.{workflow_id}.{once or command.command}"
+        headers: dict[str, Any] = {"Nats-Msg-Id": known}
         body = await self._body(command, headers, PAYLOADS)
         subject = WorkflowWake(tenant, workflow_id)
-        said = await self._put(subject, body, headers, f"{command.kind!r} of workflow {workflow_id}", WAKES)
+        said = await self._put(subject, body, headers, what, WAKES)
         return not said.get("duplicate", False)
+
+    async def _own(self, what: str) -> str:
+        """What the ids of wakes begin with: see `OWN_IDS`."""
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self._patience_s
+        while self._own_ids is None:
+            try:
+                held = (await self._bus.js.stream_info(WAKES)).config
+                self._own_ids = (held.metadata or {}).get(OWN_IDS, "")
+            except (nats.errors.Error, APIError, TimeoutError) as error:
+                if loop.time() > give_up:
+                    raise BusUnavailable(f"{what} was not recorded: {error!r}") from error
+                await asyncio.sleep(RETRY_S)
+        return self._own_ids
 
     async def wake_at(self, tenant: str, workflow_id: str, at: datetime, command: WorkflowCommand) -> None:
         """Wake a workflow at a moment, or at once where that has passed. Its earlier timer is forgotten.

@@ -47,14 +47,14 @@ class IntakeActor(Actor):
         await self._puller.stop(grace_s)
 
     async def _heard(self, msg: Msg) -> None:
-        if msg.reply:
+        if msg.reply or _key(msg):
             self.spawn(self._answer_sender(msg))
 
     async def _answer_sender(self, msg: Msg) -> None:
         """Answer whoever waits, if it can be done; nothing that a client sends may end this actor."""
         try:
             answer = await self._direct_answer(msg)
-            if answer is not None:
+            if answer is not None and msg.reply:
                 await self.bus.client.publish(msg.reply, answer)
         except Exception:
             log.exception("a submission was not answered", subject=msg.subject)
@@ -62,7 +62,7 @@ class IntakeActor(Actor):
     async def _direct_answer(self, msg: Msg) -> bytes | None:
         """The answer to a submission that names itself; any other waits for the stream, which alone may accept it.
 
-        The stream drops a message id that it has seen, so a repeat is only ever heard here.
+        The stream drops a message id that it has just seen, of whatever tenant, so it may only ever be heard here.
         """
         try:
             submission = submission_of(msg.data)

@@ -9,7 +9,7 @@ import pytest
 from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 
-from bus import history
+from bus import history, streams
 from bus.client import Bus
 from bus.codec import decode, decode_as, encode
 from bus.streams import TASKS, WAKES, WORKFLOWS
@@ -142,6 +142,18 @@ async def test_a_wake_whose_headers_pretend_to_be_a_status_does_not_end_the_read
         found = [(msg.headers or {})["Nats-Subject"] async for msg in wakes]
     # Then it sees both
     assert found == [str(WorkflowWake(TENANT, "w")), str(WorkflowWake("other", "w"))]
+
+
+async def test_a_wake_from_outside_does_not_pass_for_a_repeat_of_another_tenants(bus: Bus, outside: Outside) -> None:
+    # Given a wake that bears all that is known of one that another tenant is about to send
+    sent = command()
+    headers = {"Nats-Msg-Id": f"other.w.{sent.command}"}
+    await outside.client.request(str(WorkflowWake(TENANT, "w")), b"x", timeout=LONG_S, headers=headers)
+    # Then that is kept too, and only itself a repeat, also after the streams were brought up to date
+    flows = WorkflowLog(bus)
+    assert await flows.wake("other", "w", sent)
+    await streams.ensure(bus.client)
+    assert not await WorkflowLog(bus).wake("other", "w", sent)
 
 
 UNREADABLE = [

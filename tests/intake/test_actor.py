@@ -82,6 +82,16 @@ async def test_a_submission_that_is_delivered_twice_is_one_task(
     assert (await bus.js.stream_info(TASKS)).state.messages == 1
 
 
+async def test_an_id_that_another_tenant_has_used_too_is_no_repeat(bus: Bus, intake: Intake) -> None:
+    # When clients of two tenants send with the same id, and wait for no answer
+    for tenant in ("acme", "other"):
+        await bus.client.publish(str(Submit(tenant)), HELLO, headers={MSG_ID: "order-1"})
+    # Then each has a task
+    async with asyncio.timeout(LONG_S):
+        while (await bus.js.stream_info(TASKS)).state.messages < 2:
+            pass
+
+
 @pytest.mark.parametrize("headers", [None, {MSG_ID: ""}], ids=["no id", "an empty id"])
 async def test_equal_submissions_without_an_id_are_a_task_each(
     bus: Bus, intake: Intake, headers: dict[str, str] | None
