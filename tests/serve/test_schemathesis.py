@@ -82,7 +82,9 @@ async def url(broker: Broker, bus: Bus, tasks: TaskLog, engines: Engines, tmp_pa
 
     await bus.client.subscribe(TaskEvents.pattern(event="accepted"), cb=accepted)
     await engines.start()
-    await bus.serve("fleet", [Endpoint("forget", str(FleetForget()), Forget, Forgetting(home).forget)], "", {})
+    await bus.serve(
+        "fleet", [Endpoint("forget", str(FleetForget()), Forget, Forgetting(home, embedded=False).forget)], "", {}
+    )
     app = make_app(settings)
     async with gateway(bus, settings), on_a_port(app) as url:
         await make(app)
