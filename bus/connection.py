@@ -37,10 +37,12 @@ class Connection(Client):  # type: ignore[misc]
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
         transport = self._transport
-        if force_flush or not self.is_connected or type(transport) is not TcpTransport:
+        if not self.is_connected or type(transport) is not TcpTransport:
             return await super()._flush_pending(force_flush)
         socket = transport._io_writer.transport
-        if socket.is_closing() or socket.get_write_buffer_size() or not self._flush_queue.empty():
+        if socket.is_closing():
+            return None  # whoever reads is about to find out; what is pending goes out by the next connection
+        if force_flush or socket.get_write_buffer_size() or not self._flush_queue.empty():
             return await super()._flush_pending(force_flush)
         socket.write(b"".join(self._pending))
         self._pending.clear()

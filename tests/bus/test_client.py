@@ -419,3 +419,26 @@ async def test_what_no_stream_takes_is_not_called_recorded(bus: Bus) -> None:
 
 def test_messages_are_plain_msgpack() -> None:
     assert msgpack.unpackb(encode(Say(text="hello"))) == {"text": "hello"}
+
+
+async def test_what_is_published_while_the_connection_breaks_goes_out_by_the_next_one(broker: Broker, bus: Bus) -> None:
+    # Given somebody who listens by a connection of its own
+    heard: list[bytes] = []
+
+    async def hear(msg: Msg) -> None:
+        heard.append(msg.data)
+
+    other = await Bus(broker.url, "other").connect()
+    await other.client.subscribe("devskyy.v1.probe", cb=hear)
+    await other.settle()
+    # When something is published on a socket that is lost, which nobody has noticed yet
+    bus.client._transport._io_writer.transport.abort()
+    assert bus.client.is_connected
+    for text in (b"one", b"two"):
+        await bus.client.publish("devskyy.v1.probe", text)
+    # Then it is heard, once and in order
+    await until(lambda: len(heard) >= 2)
+    await bus.settle()
+    await other.settle()
+    assert heard == [b"one", b"two"]
+    await other.close()
