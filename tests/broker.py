@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from nats.aio.client import Client
 
 from bus import permissions, server, streams, urls
 from bus.accounts import OUTSIDE
@@ -35,6 +36,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def settle(client: Client) -> None:
+    """Return once the server knows what a client of nats-py has subscribed to. A `flush` writes its question
+    at once, and subscriptions wait for a task that writes them: the answer to the second comes after them."""
+    await client.flush()
+    await client.flush()
 
 
 class Broker:

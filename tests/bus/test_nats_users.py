@@ -21,7 +21,7 @@ from bus.workflowlog import WorkflowLog
 from schemas.completion import Delta
 from schemas.errors import ConfigError, Conflict, InvalidRequest, NotFound
 from schemas.nats_user import NatsScope
-from tests.broker import Broker, until
+from tests.broker import Broker, settle, until
 from tests.bus.test_permissions import KINDS, Client
 from tests.bus.test_permissions import SUBJECTS as OF_THE_PLATFORM
 from tests.bus.test_tasklog import HELLO, LONG_S
@@ -152,7 +152,7 @@ async def test_clients_of_two_tenants_submit_and_hear_apart(outsiders: Outsiders
 
         for way in ("events", "tokens", "workflows"):
             await me.client.subscribe(ways(tenant, "read")[way], cb=hear)
-        await me.client.flush()
+        await settle(me.client)
     # When both submit, and things happen in both tenants
     for tenant, me in clients.items():
         assert (await me.client.request(str(Submit(tenant)), tenant.encode(), timeout=LONG_S)).data == b"taken"
@@ -260,7 +260,7 @@ async def test_answers_to_one_client_are_not_heard_by_another_of_its_tenant(
         heard.append(msg.subject)
 
     await spy.client.subscribe("_INBOX.>", cb=hear)
-    await spy.client.flush()
+    await settle(spy.client)
     # When the other is answered
     get = f"$JS.API.DIRECT.GET.{TASKS}.{TaskEvents('acme', task.task_id, 'accepted')}"
     await asker.client.request(get, b"", timeout=LONG_S)
@@ -287,7 +287,7 @@ async def test_clients_come_and_go_while_everybody_else_goes_on(outsiders: Outsi
         heard.append(msg.subject)
 
     await stays.client.subscribe(ways("acme", "read")["events"], cb=hear)
-    await stays.client.flush()
+    await settle(stays.client)
     left: list[str] = []
 
     async def lost() -> None:

@@ -26,7 +26,7 @@ from schemas.errors import BusUnavailable, Fenced, InvalidRequest, KeyReused, No
 from schemas.event import TASK_EVENT, Claimed, Command, Completed, TaskEvent
 from schemas.projection import project
 from schemas.task import MAX_INPUT_BYTES, MAX_PROMPT_BYTES, Input, TaskRequest
-from tests.broker import Broker, until
+from tests.broker import Broker, settle, until
 from tests.bus.outside import Outside
 
 TENANT = "default"
@@ -317,7 +317,7 @@ async def test_a_task_is_accepted_when_nobody_says_how_full_the_log_is(
 async def test_an_event_of_nearly_a_megabyte_reaches_outside_clients_whole(tasks: TaskLog, outside: Outside) -> None:
     task, _ = await tasks.accept(HELLO, TENANT)
     read = await outside.client.subscribe(TaskEvents.of_task(TENANT, task.task_id))
-    await outside.client.flush()
+    await settle(outside.client)
     owned = await own(tasks, task.task_id)
     await owned.append(completed(owned, "x" * (EVENT_LIMIT - 2000)))
     heard = await read.next_msg(timeout=LONG_S)
@@ -327,7 +327,7 @@ async def test_an_event_of_nearly_a_megabyte_reaches_outside_clients_whole(tasks
 async def test_an_event_beyond_that_comes_as_a_reference_and_is_read_inside(tasks: TaskLog, outside: Outside) -> None:
     task, _ = await tasks.accept(HELLO, TENANT)
     read = await outside.client.subscribe(TaskEvents.of_task(TENANT, task.task_id))
-    await outside.client.flush()
+    await settle(outside.client)
     owned = await own(tasks, task.task_id)
     await owned.append(completed(owned, "x" * (EVENT_LIMIT + 200_000)))
     heard = await read.next_msg(timeout=LONG_S)

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from bus import server
 from bus.accounts import PLATFORM
 from bus.tls import Trust
-from tests.broker import until
+from tests.broker import settle, until
 from tests.certificates import Authority
 from tests.live import LivePlatform, free_port, overlay, running
 from tests.simulators.openai import Behaviour, OpenAISimulator
@@ -62,7 +62,7 @@ async def outside(told: dict[str, Any], trust: Trust | None = None, *, stays: bo
         me.events.append(msgpack.unpackb(msg.data))
 
     await client.subscribe(told["events"], cb=hear)
-    await client.flush()
+    await settle(client)
     yield me
     await client.close()
 

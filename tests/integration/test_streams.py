@@ -11,6 +11,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
+from tests.broker import settle
 from tests.integration.providers import WIRES, Providers, Wire
 from tests.simulators.base import Behaviour
 
@@ -55,7 +56,7 @@ async def heard(gateways: Providers) -> AsyncIterator[Heard]:
     assert told["tokens"] == "devskyy.v1.tokens.default.*"
     client = await nats.connect(told["url"])
     subscription = await client.subscribe(told["tokens"])
-    await client.flush()
+    await settle(client)
     yield Heard(client, subscription)
     await client.close()
 

@@ -174,7 +174,7 @@ async def test_a_task_is_its_keys_and_its_tenants(app: FastAPI, bus: Bus, tasks:
     made = await make(app, tenant="acme", budget={"usd": 2.0})
     heard: asyncio.Queue[Msg] = asyncio.Queue()
     await bus.client.subscribe(TaskEvents.pattern(tenant="acme", event="accepted"), cb=heard.put)
-    await bus.client.flush()
+    await bus.settle()
     # When it starts tasks, at both doors
     async with at(app, made.secret) as client, asyncio.timeout(20):
         await client.post(TASKS, json={"prompt": "Say hello."})

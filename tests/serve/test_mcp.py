@@ -110,7 +110,7 @@ async def news(bus: Bus) -> News:
             queue.put_nowait(msg.subject.split(".")[4])
 
         await bus.client.subscribe(subject, cb=on)
-    await bus.client.flush()
+    await bus.settle()
     return made
 
 

@@ -363,7 +363,7 @@ async def coordinator(bus: Bus, tasks: TaskLog) -> AsyncIterator[Coordinator]:
         running.add(asyncio.create_task(made.take(event.task_id)))
 
     subscription = await bus.client.subscribe(f"devskyy.v1.tasks.{DEFAULT_TENANT}.*.accepted", cb=on_accepted)
-    await bus.client.flush()
+    await bus.settle()
     yield made
     await subscription.unsubscribe()
     await asyncio.gather(*running)
