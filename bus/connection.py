@@ -1,6 +1,7 @@
 """nats-py's client, with two turns of the event loop less between a message and its answer, which nothing that somebody
 sends makes deaf."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +56,12 @@ class Connection(Client):  # type: ignore[misc]
             await super()._process_msg(sid, subject, reply, data, headers)
         else:
             taken(self._build_message(sid, subject, reply, data, await self._process_headers(headers)))
+
+    async def _process_pong(self) -> None:
+        """Where nobody waits for it any more, the library would fail and read no more."""
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.Future()
+        await super()._process_pong()
 
     # The library reads no more, and does not connect anew for half a minute, once a message cannot be decoded.
 

@@ -442,3 +442,16 @@ async def test_what_is_published_while_the_connection_breaks_goes_out_by_the_nex
     await other.settle()
     assert heard == [b"one", b"two"]
     await other.close()
+
+
+async def test_who_no_longer_waits_for_a_flush_does_not_make_the_connection_deaf(bus: Bus) -> None:
+    # Given a flush that is given up while its answer is on its way
+    flush = asyncio.create_task(bus.client.flush())
+    await asyncio.sleep(0)
+    assert bus.client._pongs
+    flush.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await flush
+    # When the answer has come, then the connection still hears
+    await bus.settle()
+    assert bus.client._pongs == []
