@@ -23,8 +23,8 @@ import httpx
 import psutil
 import yaml
 
-from bus.client import Bus
 from bus.accounts import PLATFORM
+from bus.client import Bus
 from bus.streams import CACHE
 from devskyy.supervisor import processes
 from devskyy.supervisor.state import PlatformState, read_state
