@@ -111,7 +111,7 @@ async def test_the_asynchronous_sdk_runs_tasks_at_the_same_time(platform: LivePl
 async def test_a_nats_client_of_any_language_submits_and_reads_the_task(platform: LivePlatform) -> None:
     # Given what `devskyy nats-url` prints, msgpack, and a NATS library
     told = json.loads(platform.cli("nats-url", "--json").stdout)
-    assert set(told) == {"url", "tenant", "submit", "events", "tokens"}
+    assert set(told) == {"url", "tenant", "submit", "events", "tokens", "workflows", "commands", "wakes"}
     connection = await nats.connect(told["url"])
     try:
         events = await connection.subscribe(told["events"])
