@@ -20,7 +20,8 @@ parser.HMSG_RE = re.compile(rb"\AHMSG" + _GAP + _TO + rb"(\d+)" + _GAP + rb"(\d+
 
 
 class Connection(Client):  # type: ignore[misc]
-    """What is published goes to the socket at once, and answers are handed over as they are read.
+    """What is published goes to the socket together at the end of a turn of the event loop, or at once where somebody
+    asks for that, and answers are handed over as they are read.
 
     The library leaves the one to a task of its own, and the other to a task of the subscription: 0.08 ms of the 0.4
     that a message into a stream takes until it is known to be on disk. Where the socket is behind, the library's way
@@ -29,6 +30,7 @@ class Connection(Client):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__()
+        self._due = False
         self._taken: dict[int, Callable[[Msg], None]] = {}
 
     async def take(self, subject: str, taken: Callable[[Msg], None]) -> None:
@@ -37,18 +39,34 @@ class Connection(Client):  # type: ignore[misc]
         self._taken[subscription._id] = taken
 
     async def _flush_pending(self, force_flush: bool = False) -> Any:
-        transport = self._transport
-        if not self.is_connected or type(transport) is not TcpTransport:
+        if force_flush or not self.is_connected or type(self._transport) is not TcpTransport:
             return await super()._flush_pending(force_flush)
-        socket = transport._io_writer.transport
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self.write_out)
+        return None
+
+    def write_out(self) -> None:
+        """Hand what was published to the socket now, not at the end of this turn of the event loop."""
+        self._due = False
+        if not self._pending or not self.is_connected or type(self._transport) is not TcpTransport:
+            return
+        socket = self._transport._io_writer.transport
         if socket.is_closing():
-            return None  # whoever reads is about to find out; what is pending goes out by the next connection
-        if force_flush or socket.get_write_buffer_size() or not self._flush_queue.empty():
-            return await super()._flush_pending(force_flush)
+            return  # whoever reads is about to find out; what is pending goes out by the next connection
+        if not self._flush_queue.empty():
+            return  # the library is about to write it
+        if socket.get_write_buffer_size():
+            self._flush_queue.put_nowait(asyncio.Future())
+            return
         socket.write(b"".join(self._pending))
         self._pending.clear()
         self._pending_data_size = 0
-        return None
+
+    async def _send_ping(self, future: "asyncio.Future[Any] | None" = None) -> None:
+        """The library writes it before what is pending, so that a flush would overtake that."""
+        self.write_out()
+        await super()._send_ping(future)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         taken = self._taken.get(sid)

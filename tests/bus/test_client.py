@@ -455,3 +455,16 @@ async def test_who_no_longer_waits_for_a_flush_does_not_make_the_connection_deaf
     # When the answer has come, then the connection still hears
     await bus.settle()
     assert bus.client._pongs == []
+
+
+async def test_a_flush_does_not_overtake_what_was_said_before(broker: Broker, bus: Bus) -> None:
+    other = await broker.connect("other")
+    for number in range(50):
+        # Given a subscription, and then a flush that was answered
+        subscription = await bus.client.subscribe(f"here.{number}")
+        await bus.client.flush()
+        # When somebody else publishes
+        await other.client.publish(f"here.{number}", b"")
+        # Then it is heard
+        await subscription.next_msg(timeout=5)
+    await other.close()
