@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from schemas.audit import REFUSALS, AuditEntry, AuditList, Outcome
 from storage import pages
 from storage.database import Database
 from storage.tables import AUDIT
-
-AT_ONCE = 5000
-"""Rows that one statement deletes: SQLite has one writer, and others wait for it."""
 
 
 class AuditLog:
@@ -70,11 +67,4 @@ class AuditLog:
 
     async def forget(self, before: datetime) -> int:
         """Delete what is older; the number of rows."""
-        old = select(AUDIT.c.id).where(AUDIT.c.at < before).limit(AT_ONCE)
-        deleted = 0
-        while True:
-            async with self._database.begin() as connection:
-                gone = (await connection.execute(delete(AUDIT).where(AUDIT.c.id.in_(old)))).rowcount
-            deleted += gone
-            if gone < AT_ONCE:
-                return deleted
+        return await self._database.forget(AUDIT, AUDIT.c.at, before)

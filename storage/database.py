@@ -6,10 +6,22 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, NullPool, event, make_url, text
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    NullPool,
+    Table,
+    delete,
+    event,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -21,6 +33,8 @@ BUSY_TIMEOUT_MS = 10_000
 """How long SQLite waits for another writer."""
 CONNECT_TIMEOUT_S, COMMAND_TIMEOUT_S = 10, 30
 """How long PostgreSQL may take to let us in, and to answer one statement."""
+AT_ONCE = 5000
+"""Rows that one statement deletes: SQLite has one writer, and others wait for it."""
 MIGRATIONS = Path(__file__).parent / "migrations" / "alembic.ini"
 MIGRATION_LOCK = 0x0DE5_0577
 """Key of PostgreSQL's advisory lock; any number that nobody else in the database uses."""
@@ -66,6 +80,21 @@ class Database:
         with self._errors():
             async with self._engine.begin() as connection:
                 yield connection
+
+    async def forget(self, table: Table, at: ColumnElement[datetime], before: datetime) -> int:
+        """Delete rows of a table with an `id` whose `at` is older, some thousands at a time; how many these were.
+
+        Raises:
+            Unavailable: see `begin`; some may be deleted.
+        """
+        old = select(table.c.id).where(at < before).limit(AT_ONCE)
+        deleted = 0
+        while True:
+            async with self.begin() as connection:
+                gone = (await connection.execute(delete(table).where(table.c.id.in_(old)))).rowcount
+            deleted += gone
+            if gone < AT_ONCE:
+                return deleted
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncConnection]:

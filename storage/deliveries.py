@@ -19,9 +19,6 @@ from storage import pages
 from storage.database import Database
 from storage.tables import DELIVERIES, WEBHOOKS
 
-AT_ONCE = 5000
-"""Rows that one statement deletes: SQLite has one writer, and others wait for it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Happened:
@@ -155,14 +152,7 @@ class DeliveryRepository:
 
     async def forget(self, before: datetime) -> int:
         """Delete what is older; the number of rows."""
-        old = select(DELIVERIES.c.id).where(DELIVERIES.c.created_at < before).limit(AT_ONCE)
-        deleted = 0
-        while True:
-            async with self._database.begin() as connection:
-                gone = (await connection.execute(delete(DELIVERIES).where(DELIVERIES.c.id.in_(old)))).rowcount
-            deleted += gone
-            if gone < AT_ONCE:
-                return deleted
+        return await self._database.forget(DELIVERIES, DELIVERIES.c.created_at, before)
 
 
 _NEW = {

@@ -466,5 +466,5 @@ async def test_a_flush_does_not_overtake_what_was_said_before(broker: Broker, bu
         # When somebody else publishes
         await other.client.publish(f"here.{number}", b"")
         # Then it is heard
-        await subscription.next_msg(timeout=5)
+        assert (await subscription.next_msg(timeout=5)).subject == f"here.{number}"
     await other.close()

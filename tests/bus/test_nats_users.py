@@ -326,7 +326,7 @@ async def test_who_is_let_in_is_let_in_by_the_next_server_too(outsiders: Outside
     await outsiders("me", "acme")
     broker.kill()
     broker.start()
-    await outsiders.at(outsiders.urls["me"])
+    assert (await outsiders.at(outsiders.urls["me"])).client.is_connected
 
 
 # -- the file --------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-import storage.audit
+import storage.database
 from schemas.audit import AuditEntry
 from schemas.errors import InvalidRequest
 from storage import AuditLog, Database
@@ -84,7 +84,7 @@ async def test_a_cursor_of_nobody_is_refused(log: AuditLog) -> None:
 
 async def test_what_has_grown_too_old_is_forgotten(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given more old entries than one statement deletes
-    monkeypatch.setattr(storage.audit, "AT_ONCE", 4)
+    monkeypatch.setattr(storage.database, "AT_ONCE", 4)
     await log.add([entry(number) for number in range(12)])
     # When those before a moment are forgotten
     assert await log.forget(NOON + timedelta(minutes=9)) == 9
