@@ -27,7 +27,6 @@ from schemas.event import TASK_EVENT, Accepted, Alert, DeadLetter
 from schemas.message import Message
 from schemas.receipt import Receipt
 from schemas.task import Input, Task, TaskRequest, Turn
-from schemas.workflow import TaskDefinition
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
@@ -303,13 +302,3 @@ class _Odd(Message):
 def test_what_is_no_plain_type_cannot_be_sent(value: Any) -> None:
     with pytest.raises(TypeError, match="cannot travel"):
         encode(_Odd(value=value))
-
-
-def test_what_a_message_has_worked_out_of_itself_does_not_travel() -> None:
-    # Given a task of a workflow that was asked what kind it is, which it remembers
-    task = TaskDefinition(function="add", inputs={"n": None})
-    assert task.kind == "function"
-    # When it is encoded
-    sent = unpack(encode(task))
-    # Then it says what its fields are, as pydantic would, and nothing else
-    assert sent == msgpack.unpackb(msgpack.packb(task.model_dump(exclude_none=True)))
