@@ -123,7 +123,7 @@ def _query(text: str) -> Query:
 
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
-"""A plain path. Most expressions are one, a workflow has thousands, and the library's parser takes ten times as long."""
+"""A plain path. Most expressions are one, a workflow has thousands, and the library's parser takes ten times longer."""
 
 
 def _plain(text: str) -> Node:
