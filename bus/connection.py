@@ -1,5 +1,5 @@
-"""nats-py's client, with two turns of the event loop less between a message and its answer, which nothing that somebody
-sends makes deaf."""
+"""nats-py's client, with up to two turns of the event loop less between a message and its answer, which nothing that
+somebody sends makes deaf."""
 
 import asyncio
 import re
@@ -24,8 +24,8 @@ class Connection(Client):  # type: ignore[misc]
     asks for that, and answers are handed over as they are read.
 
     The library leaves the one to a task of its own, and the other to a task of the subscription: 0.08 ms of the 0.4
-    that a message into a stream takes until it is known to be on disk. Where the socket is behind, the library's way
-    is gone, which holds back whoever writes.
+    that a message into a stream takes until it is known to be on disk, where it goes out at once. Where the socket is
+    behind, the library's way is gone, which holds back whoever writes.
     """
 
     def __init__(self) -> None:
